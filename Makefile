@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+#
+# Hearth. `make run` sets everything up and answers a prompt; `make check` sets
+# everything up and runs every test that needs no GPU; `make help` lists the
+# rest.
+#
+# Variables:
+#   O=DIR        where to build (default: build)
+#   V=1          show commands
+#   SAN=LIST     sanitizers, e.g. SAN=address,undefined (builds in O-san)
+#   CC=, CFLAGS=, LDFLAGS=   yours come last
+#   WERROR=1     warnings are errors (CI)
+#   PREFIX=, DESTDIR=        for install (default /usr/local)
+#   PROMPT=, MODEL=          for run
+#   PEER=DIR     llama.cpp's binaries, for bench-peers
+#   DEPS=0       do not install missing packages
+
+O ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+PROMPT ?= What is the capital of France?
+MODEL ?= smollm2-135m-instruct
+DEPS ?= 1
+V ?= 0
+SAN ?=
+WERROR ?= $(if $(CI),1,0)
+VERSION := 0.1.0
+SOVERSION := 0
+
+ifneq ($(SAN),)
+override O := $(O)-san
+endif
+Q := $(if $(filter 1,$(V)),,@)
+say = $(if $(filter 1,$(V)),,@echo "  $(1)	$(2)";)
+
+ARCH := $(shell uname -m)
+PKGS := liburing libseccomp
+WARN := -Wall -Wextra -Wundef -Wshadow -Wvla -Wstrict-prototypes \
+	-Wmissing-prototypes -Wdeclaration-after-statement \
+	-Wimplicit-fallthrough -Wwrite-strings -Wpointer-arith \
+	$(if $(filter 1,$(WERROR)),-Werror)
+# _FORTIFY_SOURCE and the sanitizers do not mix.
+HARDEN := -fstack-protector-strong -fPIE \
+	$(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+# Kernels give the same bits on every CPU level: no contraction, ever.
+BASE := -std=gnu11 -g -O2 -ffp-contract=off -fno-strict-aliasing -pthread \
+	-D_GNU_SOURCE -DHEARTH_VERSION=\"$(VERSION)\" -MMD -MP
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer -DHEARTH_SANITIZE)
+ALL_CFLAGS = $(BASE) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -pthread $(SANFLAGS) $(LDFLAGS)
+LIBS_D := -luring -lseccomp -lm
+LIBS_T := -lcurl -ljansson -ledit -lm
+LIBS_L := -lm
+
+KERNEL_SRC := $(wildcard kernels/*.c kernels/ref/*.c)
+ifeq ($(ARCH),x86_64)
+KERNEL_SRC += $(wildcard kernels/x86/*.c)
+endif
+DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*.c daemon/arch/*.c \
+	daemon/cpu/*.c))
+CLIENT_SRC := $(wildcard libclient/*.c)
+TOOL_SRC := $(wildcard tools/hearth/*.c)
+CHECKS := $(patsubst tests/%.c,%,$(wildcard tests/check_*.c))
+HELPERS := $(patsubst tests/%.c,%,$(wildcard tests/t_*.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+EXAMPLES := $(patsubst libclient/examples/%.c,%,$(wildcard \
+	libclient/examples/*.c))
+
+obj = $(patsubst %.c,$(O)/%.o,$(1))
+BINS := $(O)/hearthd $(O)/hearth $(O)/libhearth.so.$(VERSION) $(O)/libhearth.a
+
+##@ Everyday
+all: $(BINS) ## build everything (the default)
+
+run: deps all ## set up, fetch the default model, answer PROMPT=
+	$(Q)O=$(O) tests/run-model.sh "$(MODEL)" "$(PROMPT)"
+
+check: deps all ## every test that needs no GPU
+	$(Q)O=$(O) tests/run.sh check
+
+check-long: deps all ## long fuzzing, kill storms, all variants
+	$(Q)O=$(O) tests/run.sh long
+
+bench: deps all bins-tests ## kernels, rings and a model on this machine
+	$(Q)O=$(O) tests/bench.sh
+
+deps: ## install what is missing, through apt
+ifneq ($(DEPS),0)
+	$(Q)tests/deps.sh
+endif
+
+help: ## this text
+	$(Q)awk -f tests/help.awk $(firstword $(MAKEFILE_LIST))
+
+##@ Parts of check
+check-unit: all bins-tests ## unit tests, module by module
+	$(Q)O=$(O) tests/run.sh unit
+check-kernels: all bins-tests ## every kernel slot against plain C
+	$(Q)$(O)/tests/check_kernels
+check-e2e: all bins-tests ## the real binaries, end to end
+	$(Q)O=$(O) tests/run.sh e2e
+check-fuzz: fuzz ## each fuzz target for a minute
+	$(Q)O=$(O) tests/run.sh fuzz
+check-san: deps ## unit and end-to-end tests under ASan and UBSan
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined DEPS=0 check-san-in
+check-san-in: all bins-tests
+	$(Q)O=$(O) tests/run.sh san
+check-install: all ## install, use, uninstall: nothing stays
+	$(Q)O=$(O) tests/e2e/install.sh
+
+##@ Comparisons (need Python packages, fetched on demand)
+check-parity: deps all bins-tests ## errors against float64, beside llama.cpp
+	$(Q)O=$(O) tests/parity/run.sh
+check-bits: deps all bins-tests ## equal logits in every batch, chunk, level
+	$(Q)$(O)/tests/t_bits
+bench-peers: deps all ## decode and prefill beside llama.cpp (PEER=DIR)
+	$(Q)O=$(O) PEER="$(PEER)" tests/bench-peers.sh
+bench-ipc: all ## rings beside a unix socket
+	$(Q)O=$(O) tests/bench-ipc.sh
+
+##@ House
+fmt: ## format C sources in place
+	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
+fmt-check: ## fail if fmt would change something
+	$(Q)clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
+lint: ## static analysis and house rules
+	$(Q)O=$(O) tests/lint.sh
+clean: ## remove what was built
+	$(Q)rm -rf $(O) $(O)-san
+
+# ---------------------------------------------------------------- building
+# A change of flags rebuilds everything.
+FLAGS := $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)
+$(O)/.flags: FORCE
+	$(Q)mkdir -p $(O)
+	$(Q)echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+FORCE:
+
+$(O)/%_avx2.o: EXTRA := -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt
+$(O)/%_avx512.o: EXTRA := -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt \
+	-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+$(O)/kernels/%.o: EXTRA2 := -O3
+$(O)/libclient/%.o: EXTRA2 := -fPIC -fvisibility=hidden -Ilibclient/include
+$(O)/tools/%.o $(O)/tests/%.o: EXTRA2 := -Ilibclient/include
+
+$(O)/%.o: %.c $(O)/.flags
+	$(Q)mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(BASE) $(WARN) $(HARDEN) $(SANFLAGS) \
+		$(EXTRA2) $(EXTRA) $(CFLAGS) -c -o $@ $<
+
+$(O)/libkernels.a: $(call obj,$(KERNEL_SRC))
+	$(Q)rm -f $@
+	$(call say,AR,$@)$(AR) rcs $@ $^
+$(O)/libdaemon.a: $(call obj,$(DAEMON_SRC))
+	$(Q)rm -f $@
+	$(call say,AR,$@)$(AR) rcs $@ $^
+$(O)/libhearth.a: $(call obj,$(CLIENT_SRC))
+	$(Q)rm -f $@
+	$(call say,AR,$@)$(AR) rcs $@ $^
+$(O)/libhearth.so.$(VERSION): $(call obj,$(CLIENT_SRC)) libclient/libhearth.map
+	$(call say,LD,$@)$(CC) -shared -o $@ $(call obj,$(CLIENT_SRC)) \
+		-Wl,-soname,libhearth.so.$(SOVERSION) \
+		-Wl,--version-script=libclient/libhearth.map \
+		$(if $(SAN),,-Wl$(comma)-z$(comma)defs) -Wl,-z,relro,-z,now \
+		-pthread $(SANFLAGS) $(LDFLAGS) $(LIBS_L)
+	$(Q)ln -sf $(@F) $(O)/libhearth.so.$(SOVERSION)
+	$(Q)ln -sf $(@F) $(O)/libhearth.so
+comma := ,
+
+D_LIBS := $(O)/libdaemon.a $(O)/libkernels.a $(O)/libhearth.a
+$(O)/hearthd: $(O)/daemon/main.o $(D_LIBS)
+	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_D)
+$(O)/hearth: $(call obj,$(TOOL_SRC)) $(O)/libhearth.a
+	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_T)
+
+bins-tests: $(CHECKS:%=$(O)/tests/%) $(HELPERS:%=$(O)/tests/%) \
+	$(EXAMPLES:%=$(O)/examples/%)
+$(O)/tests/check_%: $(O)/tests/check_%.o $(D_LIBS)
+	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) -lcheck -lsubunit -lrt \
+		$(LIBS_D) $(LIBS_T)
+$(O)/tests/t_%: $(O)/tests/t_%.o $(D_LIBS)
+	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_D)
+$(O)/examples/%: libclient/examples/%.c $(O)/libhearth.a
+	$(Q)mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(BASE) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS) \
+		-Ilibclient/include -o $@ $^ $(ALL_LDFLAGS) $(LIBS_L)
+
+# Fuzz targets: everything they use, built by clang with coverage.
+FUZZ_CC ?= clang
+FUZZ_FLAGS := -std=gnu11 -g -O1 -ffp-contract=off -fno-strict-aliasing \
+	-D_GNU_SOURCE -DHEARTH_VERSION=\"$(VERSION)\" -DHEARTH_FUZZ -pthread \
+	-fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all -Ilibclient/include -MMD -MP -w
+FUZZ_OBJ := $(patsubst %.c,$(O)/fuzz/%.o,$(KERNEL_SRC) $(DAEMON_SRC) \
+	$(CLIENT_SRC))
+$(O)/fuzz/%_avx2.o: EXTRA := -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt
+$(O)/fuzz/%_avx512.o: EXTRA := -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt \
+	-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+$(O)/fuzz/%.o: %.c
+	$(Q)mkdir -p $(@D)
+	$(call say,FUZZCC,$<)$(FUZZ_CC) $(FUZZ_FLAGS) $(EXTRA) -c -o $@ $<
+$(O)/fuzz/libfuzz.a: $(FUZZ_OBJ)
+	$(Q)rm -f $@
+	$(call say,AR,$@)$(AR) rcs $@ $^
+$(O)/fuzz/fuzz_%: $(O)/fuzz/tests/fuzz/fuzz_%.o $(O)/fuzz/libfuzz.a
+	$(call say,LD,$@)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined \
+		-pthread -o $@ $^ $(LIBS_D)
+fuzz: $(FUZZERS:%=$(O)/fuzz/%)
+
+##@ Installing
+install: all ## into DESTDIR and PREFIX
+	$(Q)DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" O=$(O) VERSION=$(VERSION) \
+		SOVERSION=$(SOVERSION) tests/install.sh install
+uninstall: ## remove what install put there
+	$(Q)DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" O=$(O) VERSION=$(VERSION) \
+		SOVERSION=$(SOVERSION) tests/install.sh uninstall
+
+.PHONY: all run check check-long bench deps help check-unit check-kernels \
+	check-e2e check-fuzz check-san check-san-in check-install check-parity \
+	check-bits bench-peers bench-ipc fmt fmt-check lint clean bins-tests \
+	fuzz install uninstall FORCE
+.SECONDARY:
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

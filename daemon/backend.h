@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend.h - what the engine asks of a backend: CPU, CUDA, or the oracle.
+ *
+ * The engine decides which tokens of which sequences go into a step and which
+ * KV blocks they own; the backend computes. A backend never allocates in
+ * step() and never sees a client, a text or a file name.
+ */
+#ifndef HEARTH_BACKEND_H
+#define HEARTH_BACKEND_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "../libclient/image.h"
+
+#define KV_BLOCK 32 /* positions in a KV block, all layers together */
+
+struct backend;
+struct backend_model;
+
+/**
+ * struct backend_conf - how to open a backend
+ * @n_threads:  workers, the calling thread included; 0 is one a core
+ * @cpu_level:  highest enum cpu_level to use, negative for the best there is
+ * @max_tokens: tokens in a step at most
+ * @max_seqs:   sequences in a step at most
+ * @max_out:    output rows in a step at most
+ * @spin_us:    how long workers spin for the next op before sleeping
+ */
+struct backend_conf {
+	uint32_t n_threads;
+	int cpu_level;
+	uint32_t max_tokens;
+	uint32_t max_seqs;
+	uint32_t max_out;
+	uint32_t spin_us;
+};
+
+/* Filled while loading, read by another thread. Set @stop to give up. */
+struct backend_progress {
+	_Atomic uint64_t done_bytes;
+	_Atomic uint64_t total_bytes;
+	_Atomic int stop;
+};
+
+/**
+ * struct backend_info - exact sizes, for admission
+ * @weight_bytes:   weights as the backend holds them
+ * @scratch_bytes:  registers and everything else a step needs
+ * @kv_block_bytes: one block of KV_BLOCK positions, all layers
+ */
+struct backend_info {
+	uint64_t weight_bytes;
+	uint64_t scratch_bytes;
+	uint64_t kv_block_bytes;
+	char text[32]; /* "cpu avx512 x2" */
+};
+
+/**
+ * struct batch_seq - consecutive new tokens of one sequence
+ * @first:  index of its first token in the batch
+ * @n:      new tokens
+ * @pos:    position of the first one; positions before it are in the cache
+ * @blocks: its block table: position p is in block blocks[p / KV_BLOCK];
+ *          covers at least pos + n positions
+ */
+struct batch_seq {
+	uint32_t first;
+	uint32_t n;
+	uint32_t pos;
+	const uint32_t *blocks;
+};
+
+/**
+ * struct batch - one step's work; the engine fills it, arrays are the engine's
+ * @tokens:   n_tokens ids, all < n_vocab (the engine checked)
+ * @seqs:     n_seqs, in order, covering all tokens
+ * @out_rows: n_out indices of tokens whose final hidden state is wanted; the
+ *            first n_logits of them also want logits
+ * @logits:   set by step(): float[n_logits][n_vocab], the backend's memory,
+ *            valid until its next step
+ * @hidden:   set by step(): float[n_out][n_embd], likewise
+ */
+struct batch {
+	uint32_t n_tokens;
+	uint32_t n_seqs;
+	uint32_t n_out;
+	uint32_t n_logits;
+	uint32_t *tokens;
+	struct batch_seq *seqs;
+	uint32_t *out_rows;
+	const float *logits;
+	const float *hidden;
+};
+
+/**
+ * struct backend_ops - the backend interface
+ * @open, @close: one backend a process
+ * @load:     read and place a model's weights; called on a thread of its own
+ *            while other models keep stepping. @fds are borrowed, one a file.
+ *            On failure @why says what and where. -ECANCELED after stop.
+ * @unload:   waits for nothing: the engine stepped it last
+ * @info:     sizes of a loaded model
+ * @kv_alloc: give the model @n_blocks blocks (once, before the first step)
+ * @step:     compute one batch, synchronously. -EIO or other -errno: the whole
+ *            step failed. Non-finite logits are the engine's to notice.
+ */
+struct backend_ops {
+	const char *name;
+	int (*open)(struct backend **be, const struct backend_conf *conf);
+	void (*close)(struct backend *be);
+	int (*load)(struct backend *be, const struct image *im, const int *fds,
+		    struct backend_progress *pg, struct backend_model **m,
+		    char why[160]);
+	void (*unload)(struct backend *be, struct backend_model *m);
+	void (*info)(const struct backend_model *m, struct backend_info *info);
+	int (*kv_alloc)(struct backend_model *m, uint32_t n_blocks);
+	int (*step)(struct backend_model *m, struct batch *b);
+};
+
+extern const struct backend_ops backend_cpu;
+extern const struct backend_ops backend_oracle;
+
+/* NULL-terminated; the first is the default. */
+extern const struct backend_ops *const backends[];
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * engine.h - the process that computes: sessions in, tokens out.
+ *
+ *   client ring -> session -> scheduler -> batch -> backend -> sampler -> ring
+ *
+ * One function an arrow; engine_step() reads like that line. The engine knows
+ * nothing of sockets, files or processes: engine_main() (the process's loop)
+ * hands it messages and kicks, tests hand it the same by direct calls, with
+ * their own clock.
+ */
+#ifndef HEARTH_ENGINE_H
+#define HEARTH_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend.h"
+#include "conf.h"
+#include "proc.h"
+
+struct engine;
+
+/**
+ * struct engine_env - what the engine needs from outside; tests inject theirs
+ * @now_ns: a monotonic clock
+ * @wake:   wake the client of a session: a futex on @word, and its eventfd
+ *          (bits of RING_WAIT_*)
+ * @notify: a message to the monitor
+ * @alloc, @free: memory (calloc semantics); NULL: libc's
+ */
+struct engine_env {
+	void *arg;
+	uint64_t (*now_ns)(void *arg);
+	void (*wake)(void *arg, uint64_t session, uint32_t *word, int eventfd,
+		     uint32_t how);
+	void (*notify)(void *arg, enum proc_type type, const void *body,
+		       size_t n);
+	void *(*alloc)(void *arg, size_t n);
+	void (*free)(void *arg, void *p);
+};
+
+/* New engine over a backend; borrows everything. */
+int engine_new(struct engine **out, const struct conf *conf,
+	       const struct engine_env *env, const struct backend_ops *ops,
+	       struct proc_stats *stats);
+void engine_free(struct engine *e);
+
+/**
+ * engine_session_new() - attach a session's memories
+ * @c, @d: mapped by the caller, who unmaps them after engine_session_end()
+ *         has reported PROC_SESSION_GONE through notify
+ */
+int engine_session_new(struct engine *e, const struct proc_session *s,
+		       void *c, void *d, int event_fd);
+void engine_session_end(struct engine *e, uint64_t id);
+void engine_grant(struct engine *e, uint64_t session, uint64_t model);
+
+/* Model is loaded by the caller's loader thread; the engine takes it over. */
+int engine_model_add(struct engine *e, const struct proc_load *l,
+		     const struct image *im, struct backend_model *m,
+		     uint32_t *n_ctx, uint64_t *kv_bytes, char why[160]);
+/* Fails what runs on it (or waits for it); the model is gone on return. */
+void engine_model_del(struct engine *e, uint64_t id);
+
+/**
+ * engine_poll() - take submissions from the rings, at most a budget a session
+ * Return: true if there is work for engine_step().
+ */
+bool engine_poll(struct engine *e);
+
+/* One step of every model with work. Return: true if there is more to do. */
+bool engine_step(struct engine *e);
+
+/**
+ * engine_idle() - announce to all rings that the engine is going to sleep
+ * Return: true if it may sleep until a kick; false: poll again.
+ */
+bool engine_idle(struct engine *e);
+void engine_awake(struct engine *e);
+
+/* The process: reads messages on @ctl, never returns. daemon/engine_main.c */
+void engine_main(const struct conf *conf, int ctl, int stats_fd)
+	__attribute__((noreturn));
+
+/* The parser process: fds of the files and the image memfd. Never returns. */
+void parser_main(const struct conf *conf, int ctl) __attribute__((noreturn));
+
+#endif

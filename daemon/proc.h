@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * proc.h - messages between the monitor and its engine and parser processes.
+ *
+ * A SEQPACKET socketpair each; fd 3 in the child. The engine is trusted with
+ * GPU and sessions, not with the monitor: every message is checked for
+ * length, type and state by one table in proc.c (sender and receiver share
+ * it). Counters travel in a page of shared memory (struct proc_stats) so that
+ * `ps` and the watchdog need no answer from an engine that is in a long step.
+ */
+#ifndef HEARTH_PROC_H
+#define HEARTH_PROC_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../libclient/ring.h"
+#include "../libclient/wire.h"
+
+#define PROC_FD 3 /* the child's end of its socketpair */
+#define PROC_MAX_SESSIONS 1024
+#define PROC_MAX_FDS (WIRE_MAX_FDS + 1)
+
+enum proc_type {
+	/* monitor -> engine */
+	PROC_SESSION_NEW = 1, /* proc_session + fds C, D, kick, event */
+	PROC_SESSION_END, /* proc_id: stop its work, unmap, say GONE */
+	PROC_MODEL_LOAD, /* proc_load + fds image, files... */
+	PROC_MODEL_UNLOAD, /* proc_id */
+	PROC_GRANT, /* proc_grant: the session may use the model */
+	PROC_EXIT, /* finish: close everything and exit 0 */
+	/* engine -> monitor */
+	PROC_READY, /* opened, sandboxed, waiting */
+	PROC_SESSION_UP, /* proc_status: mapped and initialised */
+	PROC_SESSION_BAD, /* proc_status: it broke the ring protocol */
+	PROC_SESSION_GONE, /* proc_id */
+	PROC_MODEL_STATE, /* proc_model_state */
+	/* parser -> monitor */
+	PROC_PARSED, /* proc_status: the image memfd is complete, or why not */
+	PROC_TYPE_N,
+};
+
+struct proc_hdr {
+	uint32_t type;
+	uint32_t len; /* bytes after the header */
+};
+
+struct proc_id {
+	uint64_t id; /* session or model */
+};
+
+#define PROC_SESSION_RECOVER 1u /* D has live slots of a dead engine */
+
+struct proc_session {
+	uint64_t id;
+	uint32_t uid;
+	uint32_t flags;
+	uint64_t epoch;
+	struct ring_layout layout;
+};
+
+struct proc_load {
+	uint64_t id;
+	uint32_t uid;
+	uint32_t n_files;
+	uint32_t n_ctx; /* 0: the model's own, bounded by memory */
+	uint32_t resv;
+	uint64_t kv_bytes; /* 0: the engine's choice */
+};
+
+struct proc_grant {
+	uint64_t session;
+	uint64_t model;
+};
+
+struct proc_status {
+	uint64_t id;
+	int32_t err;
+	uint32_t resv;
+	char text[WIRE_TEXT];
+};
+
+struct proc_model_state {
+	uint64_t id;
+	uint32_t state; /* enum wire_model_state */
+	int32_t err;
+	uint32_t n_ctx;
+	uint32_t resv;
+	uint64_t weight_bytes;
+	uint64_t kv_bytes;
+	uint64_t t_load_ns;
+	char backend[32];
+	char text[WIRE_TEXT];
+};
+
+/* One model's counters; written by the engine with relaxed atomics. */
+struct proc_model_stats {
+	_Atomic uint64_t id; /* 0 is free */
+	_Atomic uint64_t load_done;
+	_Atomic uint64_t load_total;
+	_Atomic uint64_t kv_used; /* bytes */
+	_Atomic uint64_t n_active; /* running and queued requests */
+	_Atomic uint64_t n_prefill; /* prompt tokens computed */
+	_Atomic uint64_t n_decode; /* tokens generated */
+	_Atomic uint64_t t_idle_ns; /* CLOCK_MONOTONIC of the last end, 0 never */
+};
+
+/**
+ * struct proc_stats - the engine's counters, a shared page
+ * @beat: steps and loop turns so far; the watchdog looks at it while busy
+ * @busy: 1 while there is work
+ */
+struct proc_stats {
+	_Atomic uint64_t beat;
+	_Atomic uint64_t busy;
+	_Atomic uint64_t n_steps;
+	_Atomic uint64_t n_requests;
+	_Atomic uint64_t n_refused;
+	_Atomic uint64_t n_cancelled;
+	_Atomic uint64_t n_sessions;
+	_Atomic uint64_t n_preempted;
+	struct proc_model_stats model[WIRE_MAX_MODELS];
+};
+
+/**
+ * proc_send() - send one message
+ * @fds: borrowed
+ * Return: 0, -EAGAIN when a non-blocking socket is full, -EPIPE, ...
+ */
+int proc_send(int sock, enum proc_type type, const void *body, size_t n,
+	      const int *fds, unsigned int n_fds);
+
+/**
+ * proc_recv() - receive one message and check it against the table
+ * @body: at least PROC_MAX_BODY bytes
+ * @fds:  at least PROC_MAX_FDS; the caller owns what is received, CLOEXEC
+ *
+ * Return: the type; 0 at end of file; -EAGAIN; -EPROTO for a message that the
+ * table refuses (its fds are closed).
+ */
+int proc_recv(int sock, void *body, size_t *n, int *fds, unsigned int *n_fds);
+
+#define PROC_MAX_BODY 1024
+
+#endif

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * DOC: hearth.h - the client library of Hearth
+ *
+ * A struct hearth is a connection: a session with the daemon over shared
+ * memory. A struct hearth_model is an opened model: its vocabulary and
+ * template, usable without the daemon's help. Requests are numbered; many may
+ * be in flight at once, and each is in one of three states: running, finished,
+ * released.
+ *
+ * Errors: functions return 0 (or a count) or a negative errno, never set
+ * errno, never print, never exit. hearth_error() gives the text of the last
+ * failure on that connection: what was wrong and where, with both numbers when
+ * a limit was hit.
+ *
+ * Threads: one connection belongs to one thread at a time. Different
+ * connections are independent. A struct hearth_model may be used by any number
+ * of threads once opened.
+ *
+ * Extensible structures begin with their own size; HEARTH_INIT() sets it and
+ * zeroes the rest, and zero always means "the default".
+ */
+#ifndef HEARTH_H
+#define HEARTH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HEARTH_VERSION_MAJOR 0
+#define HEARTH_VERSION_MINOR 1
+#define HEARTH_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define HEARTH_API __attribute__((visibility("default")))
+#else
+#define HEARTH_API
+#endif
+
+#ifdef __cplusplus
+#define HEARTH_INIT(var) var = {}; (var).size = sizeof(var)
+#else
+#define HEARTH_INIT(var) var = { .size = sizeof(var) }
+#endif
+
+struct hearth;
+struct hearth_model;
+
+/* ------------------------------------------------------------ connection */
+
+/**
+ * struct hearth_options - how to connect
+ * @size:     sizeof(struct hearth_options)
+ * @socket:   path of the daemon's socket; NULL: $HEARTH_SOCKET, else
+ *            $XDG_RUNTIME_DIR/hearth/hearth.sock if it answers, else
+ *            /run/hearth/hearth.sock
+ * @n_slots:  requests in flight at most
+ * @in_bytes: shared memory for requests going in
+ * @out_bytes: shared memory for what comes back
+ * @log:      called with each warning; NULL for none
+ * @log_arg:  passed to @log
+ */
+struct hearth_options {
+	size_t size;
+	const char *socket;
+	uint32_t n_slots;
+	uint64_t in_bytes;
+	uint64_t out_bytes;
+	void (*log)(void *arg, const char *text);
+	void *log_arg;
+};
+
+/**
+ * hearth_open() - connect to the daemon
+ * @out: new connection, or NULL on failure
+ * @opt: NULL for all defaults
+ *
+ * Return: 0; -ENOENT or -ECONNREFUSED when no daemon runs; -EACCES;
+ * -EPROTO when the daemon speaks another version; or another -errno.
+ */
+HEARTH_API int hearth_open(struct hearth **out,
+			   const struct hearth_options *opt);
+
+/** hearth_close() - end the session; running requests are cancelled. Nulls *h. */
+HEARTH_API void hearth_close(struct hearth **h);
+
+/** hearth_error() - text of the last failure on @h (never NULL). With @h NULL:
+ * of the last hearth_open() of this thread. */
+HEARTH_API const char *hearth_error(const struct hearth *h);
+
+/** hearth_strerror() - text of a negative errno as Hearth means it */
+HEARTH_API const char *hearth_strerror(int err);
+
+/**
+ * hearth_fd() - an fd that polls readable when hearth_next() has something
+ *
+ * For event loops: wait for POLLIN, then call hearth_next() with timeout 0
+ * until it returns -EAGAIN. Owned by @h; do not read or close it.
+ */
+HEARTH_API int hearth_fd(struct hearth *h);
+
+/** hearth_version() - version of this library, "0.1.0" */
+HEARTH_API const char *hearth_version(void);
+
+/** hearth_ping() - one empty round trip through the rings
+ * @spin_ns: how long to poll before sleeping; 0 sleeps at once */
+HEARTH_API int hearth_ping(struct hearth *h, uint64_t spin_ns);
+
+/** hearth_limits() - the daemon's limits as "name value unit" lines
+ * Return: bytes written without the NUL (cut at @n), or -errno. */
+HEARTH_API int hearth_limits(struct hearth *h, char *buf, size_t n);
+
+/** hearth_stats() - the daemon's counters as "name value" lines */
+HEARTH_API int hearth_stats(struct hearth *h, char *buf, size_t n);
+
+/* ---------------------------------------------------------------- models */
+
+enum hearth_model_state {
+	HEARTH_MODEL_PARSING,
+	HEARTH_MODEL_LOADING,
+	HEARTH_MODEL_READY,
+	HEARTH_MODEL_UNLOADING,
+	HEARTH_MODEL_FAILED,
+};
+
+/** struct hearth_model_info - one resident model, as `hearth ps` shows it */
+struct hearth_model_info {
+	size_t size;
+	uint32_t id;
+	uint32_t state; /* enum hearth_model_state */
+	uint32_t uid;
+	uint32_t n_ctx;
+	uint32_t n_ctx_train;
+	uint32_t n_sessions;
+	uint32_t n_active;
+	uint32_t n_vocab; /* 0 in lists */
+	uint32_t n_embd; /* 0 in lists */
+	uint64_t n_params; /* 0 in lists */
+	uint64_t file_bytes;
+	uint64_t weight_bytes;
+	uint64_t kv_bytes;
+	uint64_t kv_used;
+	uint64_t load_ns;
+	uint64_t idle_ns;
+	char name[128];
+	char arch[32];
+	char quant[32];
+	char backend[32];
+};
+
+/**
+ * struct hearth_load_options - how to load
+ * @n_ctx:    context wanted; 0 is the model's own, bounded by memory
+ * @kv_bytes: memory for the KV cache; 0 is the daemon's choice
+ * @name:     name to list it under; NULL: made from the file's name
+ * @progress: called while loading with bytes done and in all; returning
+ *            non-zero gives up waiting (-ECANCELED)
+ */
+struct hearth_load_options {
+	size_t size;
+	uint32_t n_ctx;
+	uint32_t resv;
+	uint64_t kv_bytes;
+	const char *name;
+	int (*progress)(void *arg, uint64_t done, uint64_t total);
+	void *progress_arg;
+};
+
+/**
+ * hearth_model_load() - open a model, loading it if it is not resident
+ * @name: a path, or the name of a file in a model directory with or without
+ *        ".gguf" (see hearth_model_find()), or the name of a resident model
+ *
+ * Files are opened here, with the caller's rights, and used in place. Of a
+ * split model any part may be named.
+ */
+HEARTH_API int hearth_model_load(struct hearth *h, struct hearth_model **out,
+				 const char *name,
+				 const struct hearth_load_options *opt);
+
+/** hearth_model_open() - open a resident model by id */
+HEARTH_API int hearth_model_open(struct hearth *h, struct hearth_model **out,
+				 uint32_t id);
+
+/** hearth_model_open_file() - read a model file's vocabulary and metadata
+ * without loading it and without a daemon (the parser runs as a sandboxed
+ * child process) */
+HEARTH_API int hearth_model_open_file(struct hearth_model **out,
+				      const char *name, char *why, size_t n);
+
+/** hearth_model_close() - drop the handle; the model stays resident */
+HEARTH_API void hearth_model_close(struct hearth_model **m);
+
+/** hearth_model_unload() - ask the daemon to unload a resident model */
+HEARTH_API int hearth_model_unload(struct hearth *h, uint32_t id);
+
+/** hearth_model_list() - resident models
+ * Return: how many there are; the first @n are written. */
+HEARTH_API int hearth_model_list(struct hearth *h,
+				 struct hearth_model_info *info, size_t n);
+
+/** hearth_model_info() - what is known about an opened model */
+HEARTH_API int hearth_model_info(const struct hearth_model *m,
+				 struct hearth_model_info *info);
+
+/** hearth_model_meta() - a metadata value of the file as text
+ * Return: true and the span, valid as long as @m. */
+HEARTH_API bool hearth_model_meta(const struct hearth_model *m,
+				  const char *key, const char **p, size_t *n);
+
+/** hearth_model_meta_at() - the @i-th key and value; false past the end */
+HEARTH_API bool hearth_model_meta_at(const struct hearth_model *m, size_t i,
+				     const char **key, size_t *key_n,
+				     const char **val, size_t *val_n);
+
+/**
+ * hearth_model_dirs() - directories searched for models, in order
+ *
+ * $HEARTH_MODELS (colon separated) if set; else $XDG_DATA_HOME/hearth/models
+ * (~/.local/share/hearth/models) and /var/lib/hearth/models. The first is
+ * where `hearth pull` writes.
+ * Return: "dir:dir..." in a buffer of the caller, its length, or -errno.
+ */
+HEARTH_API int hearth_model_dirs(char *buf, size_t n);
+
+/** hearth_model_find() - path of the model file that @name means
+ * Return: 0, or -ENOENT and in @buf the nearest names, comma separated. */
+HEARTH_API int hearth_model_find(const char *name, char *buf, size_t n);
+
+/* ------------------------------------------------------------------ text */
+
+#define HEARTH_TOK_SPECIAL 1u /* recognise control tokens in the text */
+#define HEARTH_TOK_NO_BOS 2u /* do not add BOS/EOS even if the model wants */
+
+/**
+ * hearth_tokenize() - text to tokens
+ * @out: receives up to @max tokens; may be NULL when @max is 0
+ *
+ * Any bytes are accepted: what is not UTF-8 becomes byte tokens and
+ * hearth_detokenize() gives the same bytes back.
+ * Return: the number of tokens (may be more than @max), or -errno.
+ */
+HEARTH_API int64_t hearth_tokenize(const struct hearth_model *m,
+				   const char *text, size_t n,
+				   uint32_t *out, size_t max, uint32_t flags);
+
+/** hearth_detokenize() - tokens to bytes
+ * @special: also write the text of control tokens
+ * Return: bytes needed (may be more than @max), or -errno. */
+HEARTH_API int64_t hearth_detokenize(const struct hearth_model *m,
+				     const uint32_t *tok, size_t n, char *out,
+				     size_t max, bool special);
+
+/**
+ * struct hearth_stream - streaming detokenizer: never emits half a character
+ *
+ * Owned by the caller, zero-initialised; holds back the bytes of an unfinished
+ * UTF-8 sequence until the next token completes it.
+ */
+struct hearth_stream {
+	uint8_t held[8];
+	uint32_t n_held;
+	uint32_t started;
+	uint64_t resv[2];
+};
+
+/** hearth_stream_token() - next token's bytes; @tok UINT32_MAX flushes
+ * Return: bytes written to @out, -ENOSPC if @max is too small (nothing is
+ * consumed), or -EINVAL. */
+HEARTH_API int hearth_stream_token(const struct hearth_model *m,
+				   struct hearth_stream *s, uint32_t tok,
+				   char *out, size_t max);
+
+/** hearth_token_is_eog() - does this token end a turn? */
+HEARTH_API bool hearth_token_is_eog(const struct hearth_model *m, uint32_t tok);
+
+struct hearth_message {
+	const char *role; /* "system", "user", "assistant", "tool", ... */
+	const char *content; /* UTF-8 */
+};
+
+/**
+ * struct hearth_template_options - how to render a chat
+ * @tmpl:     template text; NULL is the model's own (or a plain one)
+ * @no_generation_prompt: do not end with the start of the assistant's turn
+ * @vars_json: JSON object with more variables for the template, or NULL
+ *             ("{\"enable_thinking\": false}"); "messages" and "tools" there
+ *             take the place of what the arguments say
+ */
+struct hearth_template_options {
+	size_t size;
+	const char *tmpl;
+	bool no_generation_prompt;
+	const char *vars_json;
+};
+
+/**
+ * hearth_apply_template() - render messages with the model's chat template
+ *
+ * Return: bytes needed (may be more than @max), or -errno with the template's
+ * line and what is wrong in @why.
+ */
+HEARTH_API int64_t hearth_apply_template(const struct hearth_model *m,
+					 const struct hearth_message *msg,
+					 size_t n_msg,
+					 const struct hearth_template_options *opt,
+					 char *out, size_t max,
+					 char *why, size_t why_n);
+
+/* -------------------------------------------------------------- requests */
+
+struct hearth_bias {
+	uint32_t token;
+	float bias;
+};
+
+/**
+ * struct hearth_request - what to run
+ * @model:       the model
+ * @prompt:      tokens; copied before hearth_submit() returns
+ * @max_tokens:  0: as many as the context takes; else at most this many
+ * @no_generate: generate nothing (embeddings or logits only)
+ * @temperature: 0..100; 0 takes the most probable token, like @greedy
+ * @greedy:      take the most probable token, ignore sampling parameters
+ * @top_k, @top_p, @min_p: 0 is off
+ * @repeat_penalty: 0 or 1 is off
+ * @penalty_last: tokens penalties look at; 0 is 64
+ * @seed:        0 is drawn at random
+ * @bias:        copied
+ * @stop_tokens: copied; end the answer and are not part of it
+ * @stop_text:   texts that end the answer; matched here, across tokens, and
+ *               cut off the answer (the engine never sees them)
+ * @logprobs:    report log-probabilities, and this many alternatives
+ * @logits_pos:  ascending prompt positions whose logits are wanted
+ * @embed_last, @embed_mean: the final hidden state, of the last prompt token
+ *               or averaged over the prompt
+ * @key:         free for the caller's use
+ */
+struct hearth_request {
+	size_t size;
+	const struct hearth_model *model;
+	const uint32_t *prompt;
+	size_t n_prompt;
+	uint32_t max_tokens;
+	bool no_generate;
+	bool greedy;
+	bool ignore_eos;
+	bool embed_last;
+	bool embed_mean;
+	bool want_logprobs;
+	float temperature;
+	uint32_t top_k;
+	float top_p;
+	float min_p;
+	float repeat_penalty;
+	float presence_penalty;
+	float frequency_penalty;
+	uint32_t penalty_last;
+	uint64_t seed;
+	const struct hearth_bias *bias;
+	size_t n_bias;
+	const uint32_t *stop_tokens;
+	size_t n_stop_tokens;
+	const char *const *stop_text;
+	size_t n_stop_text;
+	uint32_t n_top_logprobs;
+	const uint32_t *logits_pos;
+	size_t n_logits_pos;
+	uint64_t key;
+};
+
+/**
+ * hearth_submit() - start a request; does not wait
+ * @id: its number, never 0, unique on this connection
+ *
+ * Return: 0; -EAGAIN when all slots are in use; -E2BIG when prompt and
+ * max_tokens do not fit the context (the text has both numbers); -EINVAL; or
+ * -ENOTCONN when the daemon is gone. A refusal that only the engine can see
+ * comes as an event.
+ */
+HEARTH_API int hearth_submit(struct hearth *h, const struct hearth_request *rq,
+			     uint64_t *id);
+
+enum hearth_event_type {
+	HEARTH_EV_PREFILL = 1, /* n_prefill of n_prompt tokens are done */
+	HEARTH_EV_TOKENS, /* new tokens: tokens[0..n) and their text */
+	HEARTH_EV_DONE, /* finished: finish, and all results are there */
+	HEARTH_EV_ERROR, /* failed or refused: err and text */
+};
+
+enum hearth_finish {
+	HEARTH_FINISH_NONE,
+	HEARTH_FINISH_EOS,
+	HEARTH_FINISH_STOP, /* a stop token or stop text */
+	HEARTH_FINISH_LENGTH,
+	HEARTH_FINISH_CANCEL,
+	HEARTH_FINISH_ERROR,
+	HEARTH_FINISH_DONE, /* nothing was to be generated */
+};
+
+struct hearth_top {
+	uint32_t token;
+	float logprob;
+};
+
+/**
+ * struct hearth_event - something that happened to a request
+ * @id:       which request
+ * @tokens:   TOKENS: the new tokens, where the engine wrote them
+ *            (interleaved with log-probabilities, see hearth_token_at())
+ * @text:     TOKENS: their text, whole characters only; valid until the next
+ *            call on this connection. DONE: what was held back
+ * @error:    ERROR: one sentence that names what and where
+ */
+struct hearth_event {
+	size_t size;
+	uint64_t id;
+	uint32_t type; /* enum hearth_event_type */
+	uint32_t finish; /* enum hearth_finish */
+	int err;
+	uint32_t first; /* TOKENS: index in the answer of the first new one */
+	uint32_t n_tokens; /* TOKENS: how many */
+	uint32_t n_prefill;
+	uint32_t n_prompt;
+	const char *text;
+	size_t text_n;
+	const char *error;
+};
+
+/**
+ * hearth_next() - wait for the next event of any request
+ * @timeout_ms: 0 does not wait, negative waits for ever
+ *
+ * Return: 0 and *ev; -EAGAIN when there is none in time; -ENOTCONN when the
+ * daemon is gone (every unfinished request first gets its ERROR event).
+ */
+HEARTH_API int hearth_next(struct hearth *h, struct hearth_event *ev,
+			   int timeout_ms);
+
+/** hearth_cancel() - stop a request; its DONE event still comes */
+HEARTH_API int hearth_cancel(struct hearth *h, uint64_t id);
+
+/** hearth_release() - forget a finished request; its results become invalid.
+ * A running one is cancelled first. */
+HEARTH_API int hearth_release(struct hearth *h, uint64_t id);
+
+/** struct hearth_timings - when things happened to a request, in ns */
+struct hearth_timings {
+	size_t size;
+	uint32_t n_prompt;
+	uint32_t n_out;
+	uint32_t n_cached;
+	uint32_t n_restart;
+	uint64_t queue_ns; /* accepted to first batch */
+	uint64_t prefill_ns; /* first batch to first token */
+	uint64_t decode_ns; /* first token to last */
+	uint64_t first_ns; /* submit here to first token seen here */
+};
+
+/** hearth_timings() - of a finished or running request */
+HEARTH_API int hearth_timings(struct hearth *h, uint64_t id,
+			      struct hearth_timings *t);
+
+/** hearth_token_at() - the @i-th token of the answer and its log-probability
+ * Return: 0, or -ENOENT when it is not there (yet). */
+HEARTH_API int hearth_token_at(struct hearth *h, uint64_t id, uint32_t i,
+			       uint32_t *token, float *logprob);
+
+/** hearth_top_at() - alternatives at the @i-th token, in shared memory
+ * Return: how many, or -errno. */
+HEARTH_API int hearth_top_at(struct hearth *h, uint64_t id, uint32_t i,
+			     const struct hearth_top **top);
+
+/** hearth_logits() - logits of the @i-th position asked for, in shared memory
+ * Return: 0 and float[n_vocab], valid until hearth_release(); or -errno. */
+HEARTH_API int hearth_logits(struct hearth *h, uint64_t id, uint32_t i,
+			     const float **logits, uint32_t *n_vocab);
+
+/** hearth_embedding() - the embedding asked for, in shared memory
+ * Return: 0 and float[n_embd], valid until hearth_release(); or -errno. */
+HEARTH_API int hearth_embedding(struct hearth *h, uint64_t id,
+				const float **v, uint32_t *n_embd);
+
+/**
+ * hearth_generate() - submit, wait, release: the whole answer in one call
+ * @prompt: text, sent as it is (tokenized with HEARTH_TOK_SPECIAL)
+ * @rq:     parameters; model must be set, prompt is ignored; NULL is not
+ *          allowed
+ * @on_text: called with each piece of text; non-zero cancels. May be NULL
+ * @out:    the answer, malloc()ed, NUL-terminated, to be freed by the caller;
+ *          may be NULL
+ */
+HEARTH_API int hearth_generate(struct hearth *h, const char *prompt,
+			       const struct hearth_request *rq,
+			       int (*on_text)(void *arg, const char *p,
+					      size_t n),
+			       void *arg, char **out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
