@@ -27,6 +27,7 @@ struct backend_model;
  * @max_seqs:   sequences in a step at most
  * @max_out:    output rows in a step at most
  * @spin_us:    how long workers spin for the next op before sleeping
+ * @token_us:   oracle: how long each token of a step takes
  */
 struct backend_conf {
 	uint32_t n_threads;
@@ -35,6 +36,7 @@ struct backend_conf {
 	uint32_t max_seqs;
 	uint32_t max_out;
 	uint32_t spin_us;
+	uint32_t token_us;
 };
 
 /* Filled while loading, read by another thread. Set @stop to give up. */
