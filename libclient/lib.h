@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lib.h - what the files of libhearth share about an opened model.
+ *
+ * A model is an image (mapped read-only, checked once) and the tables that
+ * the text functions make of it on first use. Once opened it never changes,
+ * so any number of threads may use it.
+ */
+#ifndef HEARTH_LIB_H
+#define HEARTH_LIB_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image.h"
+#include "include/hearth.h"
+
+/**
+ * struct hearth_model - an opened model
+ * @im:       the checked image; all pointers in it live as long as the model
+ * @image_fd: the image's memfd, or -1 when the memory is the caller's
+ * @lock:     held while @text is being made
+ * @text:     tables of the text functions, NULL until the first use. Made
+ *            under @lock, then stored with release; readers load with acquire
+ * @info:     what hearth_model_info() reports
+ */
+struct hearth_model {
+	struct image im;
+	int image_fd;
+	pthread_mutex_t lock;
+	void *text;
+	struct hearth_model_info info;
+};
+
+/**
+ * model_new_fd() - a model over an image memfd
+ * @image_fd: consumed, also on failure
+ * Return: 0 or -errno and what is wrong with the image in @why.
+ */
+int model_new_fd(struct hearth_model **out, int image_fd, char why[160]);
+
+/* The same over memory that the caller keeps alive (tests, fuzzers). */
+int model_new_mem(struct hearth_model **out, const void *p, size_t n,
+		  char why[160]);
+
+/* Free what the text functions hang on @m->text; NULL there is legal. */
+void text_free(struct hearth_model *m);
+
+#endif
