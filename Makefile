@@ -49,9 +49,9 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -DHEARTH_SANITIZE)
 ALL_CFLAGS = $(BASE) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -pthread $(SANFLAGS) $(LDFLAGS)
-LIBS_D := -luring -lseccomp -lm
-LIBS_T := -lcurl -ljansson -ledit -lm
-LIBS_L := -lm
+LIBS_D = -luring -lseccomp $(LIBS_L)
+LIBS_T = -lcurl -ljansson -ledit -lz $(LIBS_L)
+LIBS_L := -lutf8proc -lm
 
 KERNEL_SRC := $(wildcard kernels/*.c kernels/ref/*.c)
 ifeq ($(ARCH),x86_64)
@@ -73,21 +73,30 @@ BINS := $(O)/hearthd $(O)/hearth $(O)/libhearth.so.$(VERSION) $(O)/libhearth.a
 ##@ Everyday
 all: $(BINS) ## build everything (the default)
 
-run: deps all ## set up, fetch the default model, answer PROMPT=
+# A fresh machine has no compiler before deps: these build in a make of their own.
+JOBS := -j$(shell nproc)
+run: deps ## set up, fetch the default model, answer PROMPT=
+	$(Q)$(MAKE) --no-print-directory $(JOBS) all
 	$(Q)O=$(O) tests/run-model.sh "$(MODEL)" "$(PROMPT)"
 
-check: deps all ## every test that needs no GPU
+check: deps-test ## every test that needs no GPU
+	$(Q)$(MAKE) --no-print-directory $(JOBS) all bins-tests
 	$(Q)O=$(O) tests/run.sh check
 
-check-long: deps all ## long fuzzing, kill storms, all variants
+check-long: deps-test ## long fuzzing, kill storms, all variants
+	$(Q)$(MAKE) --no-print-directory $(JOBS) all bins-tests
 	$(Q)O=$(O) tests/run.sh long
 
-bench: deps all bins-tests ## kernels, rings and a model on this machine
+bench: deps-test all bins-tests ## kernels, rings and a model on this machine
 	$(Q)O=$(O) tests/bench.sh
 
 deps: ## install what is missing, through apt
 ifneq ($(DEPS),0)
 	$(Q)tests/deps.sh
+endif
+deps-test: ## and what the tests need on top
+ifneq ($(DEPS),0)
+	$(Q)tests/deps.sh test
 endif
 
 help: ## this text
@@ -102,7 +111,7 @@ check-e2e: all bins-tests ## the real binaries, end to end
 	$(Q)O=$(O) tests/run.sh e2e
 check-fuzz: fuzz ## each fuzz target for a minute
 	$(Q)O=$(O) tests/run.sh fuzz
-check-san: deps ## unit and end-to-end tests under ASan and UBSan
+check-san: deps-test ## unit and end-to-end tests under ASan and UBSan
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined DEPS=0 check-san-in
 check-san-in: all bins-tests
 	$(Q)O=$(O) tests/run.sh san
@@ -110,9 +119,9 @@ check-install: all ## install, use, uninstall: nothing stays
 	$(Q)O=$(O) tests/e2e/install.sh
 
 ##@ Comparisons (need Python packages, fetched on demand)
-check-parity: deps all bins-tests ## errors against float64, beside llama.cpp
+check-parity: deps-test all bins-tests ## errors against float64, beside llama.cpp
 	$(Q)O=$(O) tests/parity/run.sh
-check-bits: deps all bins-tests ## equal logits in every batch, chunk, level
+check-bits: deps-test all bins-tests ## equal logits in every batch, chunk, level
 	$(Q)$(O)/tests/t_bits
 bench-peers: deps all ## decode and prefill beside llama.cpp (PEER=DIR)
 	$(Q)O=$(O) PEER="$(PEER)" tests/bench-peers.sh
@@ -216,7 +225,7 @@ uninstall: ## remove what install put there
 	$(Q)DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" O=$(O) VERSION=$(VERSION) \
 		SOVERSION=$(SOVERSION) tests/install.sh uninstall
 
-.PHONY: all run check check-long bench deps help check-unit check-kernels \
+.PHONY: all run check check-long bench deps deps-test help check-unit check-kernels \
 	check-e2e check-fuzz check-san check-san-in check-install check-parity \
 	check-bits bench-peers bench-ipc fmt fmt-check lint clean bins-tests \
 	fuzz install uninstall FORCE

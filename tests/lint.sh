@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# lint.sh - static analysis: what is installed of it, and the house rules.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+rc=0
+run() {
+	local tool=$1
+	shift
+	if ! command -v "$tool" >/dev/null; then
+		echo "lint: $tool is not installed, left out"
+		return
+	fi
+	echo "lint: $tool"
+	"$tool" "$@" || rc=1
+}
+tests/style.sh || rc=1
+mapfile -t c < <(git ls-files '*.c' | grep -v '^tests/fuzz/')
+mapfile -t sh < <(git ls-files '*.sh' '.ci/run')
+mapfile -t man < <(git ls-files 'Documentation/man/*')
+run cppcheck --quiet --enable=warning,portability --inline-suppr \
+	--suppress=missingIncludeSystem --error-exitcode=1 -D__x86_64__ \
+	-Ilibclient/include "${c[@]}"
+run shellcheck -x "${sh[@]}"
+[ ${#man[@]} -gt 0 ] && run mandoc -Tlint -W warning "${man[@]}"
+run clang-format --dry-run -Werror "${c[@]}"
+exit $rc

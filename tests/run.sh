@@ -1,0 +1,164 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# run.sh - run groups of tests and count them.
+#
+# Usage: O=build tests/run.sh check|unit|e2e|fuzz|san|long
+#
+# A test is a program or script that exits 0 (pass), 77 (skip; its last line is
+# the reason) or anything else (fail; its output is shown). The last line is
+# "N passed, N failed, N skipped".
+set -u
+cd "$(dirname "$0")/.." || exit 1
+O=${O:-build}
+case $O in /*) ;; *) O=$PWD/$O ;; esac
+export O
+logs=$O/logs
+mkdir -p "$logs"
+passed=0 failed=0
+skips=()
+fails=()
+
+# one NAME LIMIT_S COMMAND...
+one() {
+	local name=$1 limit=$2 log rc t0 t1
+	shift 2
+	log=$logs/$(printf %s "$name" | tr '/ ' '__').log
+	t0=$(date +%s%N)
+	timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
+	rc=$?
+	t1=$(date +%s%N)
+	case $rc in
+	0)
+		passed=$((passed + 1))
+		printf 'ok    %-32s %6.1f s\n' "$name" \
+			"$(((t1 - t0) / 100000000))e-1"
+		;;
+	77)
+		skips+=("$name: $(tail -n 1 "$log")")
+		printf 'skip  %-32s %s\n' "$name" "$(tail -n 1 "$log")"
+		;;
+	*)
+		failed=$((failed + 1))
+		fails+=("$name")
+		[ $rc = 124 ] && echo "timed out after $limit s" >>"$log"
+		printf 'FAIL  %-32s exit %d; the end of %s:\n' "$name" $rc "$log"
+		tail -n 40 "$log" | sed 's/^/      | /'
+		;;
+	esac
+}
+
+unit() {
+	local t
+	for t in tests/check_*.c; do
+		t=$(basename "$t" .c)
+		one "$t" 300 "$O/tests/$t"
+	done
+}
+
+e2e() {
+	local t
+	for t in tests/e2e/*.sh; do
+		[ -e "$t" ] || continue
+		one "e2e/$(basename "$t" .sh)" 600 bash "$t"
+	done
+}
+
+# Each target: seconds of fuzzing, one second and bounded memory an input.
+fuzz() {
+	local t secs=$1 corpus seeds pids=() names=() i running=0
+	for t in tests/fuzz/fuzz_*.c; do
+		[ -e "$t" ] || continue
+		t=$(basename "$t" .c)
+		corpus=$O/corpus/$t
+		seeds=tests/fuzz/corpus/$t
+		mkdir -p "$corpus" "$O/findings/$t"
+		[ -d "$seeds" ] || seeds=
+		set -- "$O/fuzz/$t" -max_total_time="$secs" -timeout=1 \
+			-rss_limit_mb=2048 -malloc_limit_mb=256 \
+			-print_final_stats=1 -verbosity=0 \
+			-artifact_prefix="$O/findings/$t/"
+		[ -e "tests/fuzz/$t.dict" ] && set -- "$@" "-dict=tests/fuzz/$t.dict"
+		set -- "$@" "$corpus"
+		[ -n "$seeds" ] && set -- "$@" "$seeds"
+		timeout -k 10 $((secs + 120)) "$@" >"$logs/$t.log" 2>&1 </dev/null &
+		pids+=($!)
+		names+=("$t")
+		running=$((running + 1))
+		if [ $running -ge "$(nproc)" ]; then
+			reap $((${#pids[@]} - running))
+			running=$((running - 1))
+		fi
+	done
+	for ((i = ${#pids[@]} - running; i < ${#pids[@]}; i++)); do
+		reap "$i"
+	done
+}
+
+reap() {
+	local i=$1 rc n
+	wait "${pids[i]}"
+	rc=$?
+	n=$(sed -n 's/^stat::number_of_executed_units: *//p' \
+		"$logs/${names[i]}.log")
+	if [ $rc = 0 ]; then
+		passed=$((passed + 1))
+		printf 'ok    %-32s %s inputs\n' "${names[i]}" "${n:-?}"
+	else
+		failed=$((failed + 1))
+		fails+=("${names[i]}")
+		printf 'FAIL  %-32s exit %d; the end of its log:\n' \
+			"${names[i]}" $rc
+		tail -n 30 "$logs/${names[i]}.log" | sed 's/^/      | /'
+	fi
+}
+
+make_() {
+	make --no-print-directory O="$(realpath --relative-to=. "$O")" \
+		DEPS=0 -j"$(nproc)" "$@"
+}
+
+san() {
+	export HEARTH_TEST_SLOW=1
+	unit
+	e2e
+}
+
+case ${1:-check} in
+check)
+	make_ bins-tests || exit 1
+	one style 120 tests/style.sh
+	unit
+	e2e
+	make_ fuzz || exit 1
+	fuzz "${FUZZ_S:-60}"
+	make_ SAN=address,undefined all bins-tests || exit 1
+	# the same suite again, instrumented
+	plain=$O
+	O=$O-san logs=$O/logs
+	mkdir -p "$logs"
+	export O
+	echo "under AddressSanitizer and UBSan:"
+	san
+	O=$plain
+	;;
+unit) unit ;;
+e2e) e2e ;;
+san) san ;;
+fuzz) fuzz "${FUZZ_S:-60}" ;;
+long)
+	export HEARTH_LONG=1
+	make_ bins-tests fuzz || exit 1
+	unit
+	e2e
+	fuzz "${FUZZ_S:-600}"
+	;;
+*)
+	echo "run.sh: unknown group '$1'" >&2
+	exit 2
+	;;
+esac
+
+for s in "${skips[@]+"${skips[@]}"}"; do echo "skipped: $s"; done
+for f in "${fails[@]+"${fails[@]}"}"; do echo "failed: $f"; done
+echo "$passed passed, $failed failed, ${#skips[@]} skipped"
+[ $failed = 0 ] && [ $passed -gt 0 ]
