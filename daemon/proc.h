@@ -26,7 +26,8 @@ enum proc_type {
 	/* monitor -> engine */
 	PROC_SESSION_NEW = 1, /* proc_session + fds C, D, kick, event */
 	PROC_SESSION_END, /* proc_id: stop its work, unmap, say GONE */
-	PROC_MODEL_LOAD, /* proc_load + fds image, files... */
+	PROC_MODEL_LOAD, /* proc_load + fds image, files...; the parser gets
+			    it too, with the empty image memfd to fill */
 	PROC_MODEL_UNLOAD, /* proc_id */
 	PROC_GRANT, /* proc_grant: the session may use the model */
 	PROC_EXIT, /* finish: close everything and exit 0 */
@@ -35,7 +36,7 @@ enum proc_type {
 	PROC_SESSION_UP, /* proc_status: mapped and initialised */
 	PROC_SESSION_BAD, /* proc_status: it broke the ring protocol */
 	PROC_SESSION_GONE, /* proc_id */
-	PROC_MODEL_STATE, /* proc_model_state */
+	PROC_MODEL_STATE, /* proc_model_state; UNLOADING: it is gone */
 	/* parser -> monitor */
 	PROC_PARSED, /* proc_status: the image memfd is complete, or why not */
 	PROC_TYPE_N,
@@ -86,10 +87,12 @@ struct proc_model_state {
 	uint32_t state; /* enum wire_model_state */
 	int32_t err;
 	uint32_t n_ctx;
-	uint32_t resv;
+	uint32_t n_ctx_train;
 	uint64_t weight_bytes;
 	uint64_t kv_bytes;
 	uint64_t t_load_ns;
+	char arch[32];
+	char quant[32];
 	char backend[32];
 	char text[WIRE_TEXT];
 };
