@@ -20,6 +20,8 @@
  * struct hearth_model - an opened model
  * @im:       the checked image; all pointers in it live as long as the model
  * @image_fd: the image's memfd, or -1 when the memory is the caller's
+ * @n_refs:   the handle, and one for each request that still needs the model
+ * @resident: the daemon has it: @info.id may be named in requests
  * @lock:     held while @text is being made
  * @text:     tables of the text functions, NULL until the first use. Made
  *            under @lock, then stored with release; readers load with acquire
@@ -28,6 +30,8 @@
 struct hearth_model {
 	struct image im;
 	int image_fd;
+	int n_refs;
+	bool resident;
 	pthread_mutex_t lock;
 	void *text;
 	struct hearth_model_info info;
@@ -43,6 +47,10 @@ int model_new_fd(struct hearth_model **out, int image_fd, char why[160]);
 /* The same over memory that the caller keeps alive (tests, fuzzers). */
 int model_new_mem(struct hearth_model **out, const void *p, size_t n,
 		  char why[160]);
+
+/* One more, one less holder of @m; the last one frees it. NULL is legal. */
+struct hearth_model *model_get(const struct hearth_model *m);
+void model_put(struct hearth_model *m);
 
 /* Free what the text functions hang on @m->text; NULL there is legal. */
 void text_free(struct hearth_model *m);
