@@ -28,6 +28,8 @@
 #define IMAGE_MAX_VOCAB (1u << 20)
 #define IMAGE_MAX_FILES 32
 #define IMAGE_NONE 0xffffffffu
+/* A longer chain in a hash table is an attack: the parser refuses the file. */
+#define IMAGE_MAX_PROBE 256
 
 struct image_span {
 	uint64_t off; /* bytes from the start of the image */
@@ -52,7 +54,8 @@ enum image_rope_pairs {
 
 /**
  * struct image_hparams - hyperparameters, already checked against each other
- * @arch:        enum arch_id of daemon/arch.def (its name is in the header)
+ * @arch:        enum arch_id of daemon/arch.def (its name is in the header), or
+ *               IMAGE_NONE: a vocabulary alone, all else but n_vocab is zero
  * @n_embd:      width of the residual stream
  * @n_ff:        width of the feed-forward layer
  * @n_head:      query heads
