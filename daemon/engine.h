@@ -23,11 +23,13 @@ struct engine;
 
 /**
  * struct engine_env - what the engine needs from outside; tests inject theirs
- * @now_ns: a monotonic clock
+ * @now_ns: CLOCK_MONOTONIC, or a test's clock
  * @wake:   wake the client of a session: a futex on @word, and its eventfd
  *          (bits of RING_WAIT_*)
- * @notify: a message to the monitor
+ * @notify: a message to the monitor; may be called from any engine function
  * @alloc, @free: memory (calloc semantics); NULL: libc's
+ * @mem_available: bytes of memory a new KV cache may take at most (MemAvailable
+ *          of /proc/meminfo); NULL: unknown, then a moderate default is used
  */
 struct engine_env {
 	void *arg;
@@ -38,9 +40,21 @@ struct engine_env {
 		       size_t n);
 	void *(*alloc)(void *arg, size_t n);
 	void (*free)(void *arg, void *p);
+	uint64_t (*mem_available)(void *arg);
 };
 
-/* New engine over a backend; borrows everything. */
+/**
+ * engine_backend_conf() - how the engine wants the backend to be opened
+ *
+ * The engine fills batches up to the same limits, so a backend must be opened
+ * with these. @cpu_level is left at "the best there is": the caller's matter.
+ */
+void engine_backend_conf(const struct conf *conf, struct backend_conf *bc);
+
+/*
+ * New engine over a backend; borrows everything. It uses ops->info, kv_alloc
+ * and step only: the caller opens, loads, unloads and closes.
+ */
 int engine_new(struct engine **out, const struct conf *conf,
 	       const struct engine_env *env, const struct backend_ops *ops,
 	       struct proc_stats *stats);
@@ -48,19 +62,37 @@ void engine_free(struct engine *e);
 
 /**
  * engine_session_new() - attach a session's memories
+ * @s: flags has PROC_SESSION_RECOVER when D was used by an engine that died:
+ *     its queues go on, what ran ends with -ENOTCONN, what was done stays
  * @c, @d: mapped by the caller, who unmaps them after engine_session_end()
  *         has reported PROC_SESSION_GONE through notify
  */
 int engine_session_new(struct engine *e, const struct proc_session *s,
 		       void *c, void *d, int event_fd);
+/* Stops the session's work and says PROC_SESSION_GONE, before it returns. */
 void engine_session_end(struct engine *e, uint64_t id);
+/* The session may use the model, which may be loaded later. */
 void engine_grant(struct engine *e, uint64_t session, uint64_t model);
 
-/* Model is loaded by the caller's loader thread; the engine takes it over. */
+/**
+ * engine_model_add() - a model that the caller has loaded may be used from now
+ * @l:  kv_bytes and n_ctx: what was asked for, 0 is the engine's choice
+ * @im, @m: borrowed until engine_model_del() returned; then, and when this
+ *      fails, the caller unloads @m and closes @im
+ * @n_ctx, @kv_bytes: what it got
+ * @why: on failure, what is missing, with both numbers
+ *
+ * Its counters go to the entry of stats->model whose id is l->id already (the
+ * caller may take one while loading, to show progress), else to a free one;
+ * engine_model_del() gives it back.
+ */
 int engine_model_add(struct engine *e, const struct proc_load *l,
 		     const struct image *im, struct backend_model *m,
 		     uint32_t *n_ctx, uint64_t *kv_bytes, char why[160]);
-/* Fails what runs on it (or waits for it); the model is gone on return. */
+/*
+ * Fails what runs on it (or waits for it) with -ENODEV; the engine has no
+ * reference to the model on return. The caller unloads it.
+ */
 void engine_model_del(struct engine *e, uint64_t id);
 
 /**

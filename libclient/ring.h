@@ -38,6 +38,15 @@
  * final entry in the completion queue, which is therefore never full
  * (cq_entries >= 4 * n_slots). A client that does not read loses nothing:
  * tokens are in the slot's output array, only notifications are coalesced.
+ * So that none is missed, a client that took PROGRESS entries publishes
+ * cq_head, then fence(seq_cst), then reads n_out. It has at most n_slots NOPs
+ * unanswered. While the completion queue has no room for the answers, the
+ * daemon takes no submissions; a client that lets more than half the queue
+ * stand unread therefore kicks once after it has read it.
+ *
+ * RELEASE of a request that still runs stops it without a further entry; a
+ * PROGRESS entry that is still in the queue is told by its generation.
+ * CANCEL or RELEASE with another generation, or of a free slot, does nothing.
  *
  * All integers are little-endian and naturally aligned; reserved fields are
  * zero and refused otherwise. This header includes nothing of Hearth.
@@ -171,13 +180,13 @@ enum ring_refusal {
 	RING_BAD_SLOT, /* no such slot, or not free */
 	RING_BAD_RECORD, /* offset, length or a reserved field is wrong */
 	RING_BAD_MODEL, /* no such model, or not usable by this uid */
-	RING_BAD_PARAM, /* @arg: index of the field in struct ring_run's table */
+	RING_BAD_PARAM, /* @arg: enum ring_field, @limit: its greatest value */
 	RING_BAD_TOKEN, /* @arg: its index, @limit: vocabulary size */
 	RING_NO_PROMPT, /* zero tokens */
 	RING_NO_CONTEXT, /* @arg: tokens needed, @limit: context */
 	RING_NO_KV, /* @arg: KV bytes needed, @limit: bytes there are */
 	RING_NO_ARENA, /* @arg: bytes of D needed, @limit: bytes there are */
-	RING_TOO_MANY, /* per-session or per-uid budget */
+	RING_TOO_MANY, /* per-uid budget: @arg: requests, @limit: allowed */
 	RING_ENGINE_LOST, /* the engine died while this ran */
 	RING_BAD_OP, /* unknown op or flag */
 	RING_NOT_READY, /* the model is still loading */
@@ -187,7 +196,7 @@ enum ring_refusal {
 /* How a finished request ended. */
 enum ring_finish {
 	RING_FIN_NONE, /* still running */
-	RING_FIN_EOS, /* the model ended its turn */
+	RING_FIN_EOS, /* the model ended its turn (that token is not emitted) */
 	RING_FIN_STOP, /* a stop token of the request (not emitted) */
 	RING_FIN_LENGTH, /* max_tokens reached */
 	RING_FIN_CANCEL, /* cancelled by the client */
@@ -266,6 +275,34 @@ struct ring_run {
 
 #define RING_MAX_TOKENS_CTX 0xffffffffu
 
+/* Members of struct ring_run, in order; RING_BAD_PARAM names one. */
+enum ring_field {
+	RING_F_MODEL,
+	RING_F_FLAGS,
+	RING_F_KEY,
+	RING_F_SEED,
+	RING_F_N_PROMPT,
+	RING_F_MAX_TOKENS,
+	RING_F_TEMPERATURE,
+	RING_F_TOP_K,
+	RING_F_TOP_P,
+	RING_F_MIN_P,
+	RING_F_REPEAT_PENALTY,
+	RING_F_PRESENCE_PENALTY,
+	RING_F_FREQUENCY_PENALTY,
+	RING_F_PENALTY_LAST,
+	RING_F_N_TOP_LOGPROBS,
+	RING_F_N_BIAS,
+	RING_F_N_STOP,
+	RING_F_N_LOGITS,
+	RING_F_PROMPT_OFF,
+	RING_F_BIAS_OFF,
+	RING_F_STOP_OFF,
+	RING_F_LOGITS_OFF,
+	RING_F_RESV,
+	RING_F_N,
+};
+
 /* One generated token, in the slot's output array in D. */
 struct ring_token {
 	uint32_t token;
@@ -301,6 +338,7 @@ struct ring_top {
  * @t_first_ns:  when its first token came out
  * @t_last_ns:   when its last token came out
  * @n_restart:  engines that died while it ran
+ * @cq_at:      the daemon's: index of the final entry in the completion queue
  */
 struct ring_slot {
 	uint32_t state;
@@ -327,7 +365,8 @@ struct ring_slot {
 	uint32_t n_restart;
 	uint32_t n_vocab;
 	uint32_t n_embd;
-	uint32_t resv[29];
+	uint32_t cq_at;
+	uint32_t resv[28];
 };
 
 enum ring_slot_state {
