@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* q4_k.h - 256 codes of 4 bits in groups of 32: d * sc * q - dmin * mn. */
+#ifndef HEARTH_FMT_Q4_K_H
+#define HEARTH_FMT_Q4_K_H
+
+#include "fit.h"
+#include "fmt.h"
+
+struct q4_k {
+	uint16_t d;
+	uint16_t dmin;
+	uint8_t scales[12];
+	uint8_t qs[128];
+};
+
+#define Q4_K_BYTE(i)  (((i) >> 6) * 32 + ((i)&31))
+#define Q4_K_SHIFT(i) (((i) >> 5 & 1) * 4)
+
+FMT_FN void q4_k_codes(const struct q4_k *b, struct fmt_codes *c)
+{
+	uint8_t sc;
+	int i;
+
+	for (i = 0; i < 256; i++)
+		c->q[i] = b->qs[Q4_K_BYTE(i)] >> Q4_K_SHIFT(i) & 15;
+	for (i = 0; i < 8; i++) {
+		fmt_k_scale(b->scales, i, &sc, &c->mn[i]);
+		c->sc[i] = (int8_t)sc;
+	}
+	c->d = b->d;
+	c->m = b->dmin;
+}
+
+static inline void q4_k_quant(const float *x, struct q4_k *b)
+{
+	float d[8], m[8], top_d = 0, top_m = 0, sd, sm, inv, min;
+	int i, g;
+
+	memset(b, 0, sizeof(*b));
+	for (g = 0; g < 8; g++) {
+		d[g] = fit_min(x + 32 * g, 32, 15, &m[g]);
+		top_d = fmaxf(top_d, d[g]);
+		top_m = fmaxf(top_m, -m[g]);
+	}
+	b->d = f32_to_f16(top_d / 63);
+	b->dmin = f32_to_f16(top_m / 63);
+	sd = f16_to_f32(b->d);
+	sm = f16_to_f32(b->dmin);
+	for (g = 0; g < 8; g++) {
+		int sc = fit_code(d[g] * fit_inv(sd), 0, 63);
+		int mn = fit_code(-m[g] * fit_inv(sm), 0, 63);
+
+		fmt_k_scale_put(b->scales, g, (uint8_t)sc, (uint8_t)mn);
+		inv = fit_inv(sd * (float)sc);
+		min = sm * (float)mn;
+		for (i = 32 * g; i < 32 * g + 32; i++)
+			b->qs[Q4_K_BYTE(i)] |=
+				(uint8_t)(fit_code((x[i] + min) * inv, 0, 15)
+					  << Q4_K_SHIFT(i));
+	}
+}
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* mat.c - packing, taking apart and sizing of matrices and activations. */
+#include "mat.h"
+
+#include <string.h>
+
+#include "shape.h"
+
+_Static_assert(sizeof(struct act_block) == 64, "one cache line");
+
+bool mat_wants_q8(enum fmt f)
+{
+	return shapes[f].lo != 0;
+}
+
+uint64_t mat_panel_bytes(enum fmt f, uint64_t cols)
+{
+	const struct shape *s = &shapes[f];
+	const struct fmt_info *info = &fmt_info[f];
+	uint64_t bytes;
+
+	/* far above any real matrix, and far from overflow below */
+	if (cols % info->block || cols > UINT32_MAX)
+		return 0;
+	if (!s->lo)
+		bytes = cols * MAT_PANEL * info->bytes;
+	else
+		bytes = cols / ACT_BLOCK * shape_code_bytes(s) +
+			cols / info->block * s->scale_bytes;
+	return (bytes + MAT_ALIGN - 1) / MAT_ALIGN * MAT_ALIGN;
+}
+
+uint64_t mat_bytes(enum fmt f, uint64_t rows, uint64_t cols)
+{
+	uint64_t panel = mat_panel_bytes(f, cols), bytes;
+	uint64_t n = rows / MAT_PANEL + (rows % MAT_PANEL != 0);
+
+	if (__builtin_mul_overflow(n, panel, &bytes))
+		return 0;
+	return bytes;
+}
+
+/* Four codes of a row at once. */
+static inline void put_quad(uint8_t *base, int row, uint32_t codes, int shift)
+{
+	uint32_t old;
+
+	memcpy(&old, base + 4 * row, 4);
+	old |= codes << shift;
+	memcpy(base + 4 * row, &old, 4);
+}
+
+static inline uint32_t get_quad(const uint8_t *base, int row)
+{
+	uint32_t v;
+
+	memcpy(&v, base + 4 * row, 4);
+	return v;
+}
+
+static inline void put_codes(uint8_t *base, int lo, int hi, int row,
+			     const uint8_t *q)
+{
+	uint8_t *high = base + 64 * lo;
+	uint32_t v;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		memcpy(&v, q + 4 * i, 4);
+		if (lo == 8)
+			put_quad(base + 64 * i, row, v, 0);
+		else if (lo == 4)
+			put_quad(base + 64 * (i & 3), row, v & 0x0f0f0f0f,
+				 (i >> 2) * 4);
+		else
+			put_quad(base + 64 * (i >> 2), row, v & 0x03030303,
+				 (i & 3) * 2);
+		if (hi == 1)
+			put_quad(high, row, v >> lo & 0x01010101, i);
+		else if (hi == 2)
+			put_quad(high + 64 * (i >> 2), row,
+				 v >> lo & 0x03030303, (i & 3) * 2);
+	}
+}
+
+static inline void get_codes(const uint8_t *base, int lo, int hi, int row,
+			     uint8_t *q)
+{
+	const uint8_t *high = base + 64 * lo;
+	uint32_t v;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		if (lo == 8)
+			v = get_quad(base + 64 * i, row);
+		else if (lo == 4)
+			v = get_quad(base + 64 * (i & 3), row) >>
+				    ((i >> 2) * 4) &
+			    0x0f0f0f0f;
+		else
+			v = get_quad(base + 64 * (i >> 2), row) >>
+				    ((i & 3) * 2) &
+			    0x03030303;
+		if (hi == 1)
+			v |= (get_quad(high, row) >> i & 0x01010101) << lo;
+		else if (hi == 2)
+			v |= (get_quad(high + 64 * (i >> 2), row) >>
+				      ((i & 3) * 2) &
+			      0x03030303)
+			     << lo;
+		memcpy(q + 4 * i, &v, 4);
+	}
+}
+
+static void put_scales(const struct shape *s, uint32_t block, uint8_t *base,
+		       int row, const struct fmt_codes *c)
+{
+	uint8_t *p = base + 32 * (s->kind == SHAPE_OFF ? 1 : 2);
+	uint32_t g, groups = block / s->group;
+
+	memcpy(base + 2 * row, &c->d, 2);
+	if (s->kind != SHAPE_OFF)
+		memcpy(base + 32 + 2 * row, &c->m, 2);
+	if (block == ACT_BLOCK)
+		return;
+	for (g = 0; g < groups; g++) {
+		if (s->kind == SHAPE_SUB && s->group == 16) {
+			p[16 * g + row] = (uint8_t)(c->sc[g] | c->mn[g] << 4);
+			continue;
+		}
+		p[16 * g + row] = (uint8_t)c->sc[g];
+		if (s->kind == SHAPE_SUB)
+			p[16 * (groups + g) + row] = c->mn[g];
+	}
+}
+
+/* d * sc and m * mn of the groups of row @row in the 32 columns from 32 * b. */
+static void get_scales(const struct shape *s, uint32_t block,
+		       const uint8_t *base, int row, uint32_t b, float ds[2],
+		       float ms[2])
+{
+	const uint8_t *p = base + 32 * (s->kind == SHAPE_OFF ? 1 : 2);
+	uint32_t groups = block / s->group, n = ACT_BLOCK / s->group, i, g;
+	uint16_t d, m = 0;
+	int sc, mn;
+
+	memcpy(&d, base + 2 * row, 2);
+	if (s->kind != SHAPE_OFF)
+		memcpy(&m, base + 32 + 2 * row, 2);
+	for (i = 0; i < n; i++) {
+		g = b % (block / ACT_BLOCK) * n + i;
+		sc = mn = 1;
+		if (block != ACT_BLOCK) {
+			sc = (int8_t)p[16 * g + row];
+			if (s->kind == SHAPE_SUB && s->group == 16) {
+				mn = p[16 * g + row] >> 4;
+				sc &= 15;
+			} else if (s->kind == SHAPE_SUB) {
+				mn = p[16 * (groups + g) + row];
+			}
+		}
+		ds[i] = f16_to_f32(d) * (float)sc;
+		ms[i] = f16_to_f32(m) * (float)mn;
+	}
+}
+
+void mat_pack(enum fmt f, uint32_t cols, const void *rows, uint32_t n_rows,
+	      void *panel)
+{
+	const struct shape *s = &shapes[f];
+	const struct fmt_info *info = &fmt_info[f];
+	uint32_t per = info->block / ACT_BLOCK, unit = shape_code_bytes(s);
+	uint64_t row_bytes = fmt_bytes(f, cols);
+	uint8_t *scales = (uint8_t *)panel + (size_t)cols / ACT_BLOCK * unit;
+	struct fmt_codes c;
+	uint32_t r, b, i;
+
+	memset(panel, 0, mat_panel_bytes(f, cols));
+	for (r = 0; r < n_rows; r++) {
+		const uint8_t *src = (const uint8_t *)rows + r * row_bytes;
+		uint8_t *dst = panel;
+
+		if (!s->lo) {
+			for (i = 0; i < cols; i++)
+				memcpy(dst + (16ul * i + r) * info->bytes,
+				       src + (size_t)i * info->bytes,
+				       info->bytes);
+			continue;
+		}
+		for (b = 0; b < cols / info->block; b++) {
+			s->codes(src + (size_t)b * info->bytes, &c);
+			put_scales(s, info->block,
+				   scales + (size_t)b * s->scale_bytes, r, &c);
+			for (i = 0; i < per; i++, dst += unit)
+				put_codes(dst, s->lo, s->hi, r, c.q + 32 * i);
+		}
+	}
+}
+
+/* Codes and scales of one row in 32 columns. */
+static void row_block(enum fmt f, uint32_t cols, const uint8_t *panel, int row,
+		      uint32_t b, uint8_t *q, float ds[2], float ms[2])
+{
+	const struct shape *s = &shapes[f];
+	uint32_t block = fmt_info[f].block, unit = shape_code_bytes(s);
+	const uint8_t *scales = panel + (size_t)cols / ACT_BLOCK * unit;
+
+	get_codes(panel + (size_t)b * unit, s->lo, s->hi, row, q);
+	get_scales(s, block,
+		   scales + (size_t)(b / (block / ACT_BLOCK)) * s->scale_bytes,
+		   row, b, ds, ms);
+}
+
+void shape_decode(enum fmt f, uint32_t cols, const uint8_t *panel, uint32_t b,
+		  struct group_block *g)
+{
+	const struct shape *s = &shapes[f];
+	float ds[2] = { 0 }, ms[2] = { 0 };
+	float unshift = 1.0f / (float)(1 << (8 - s->lo - s->hi));
+	int r, i;
+
+	for (r = 0; r < MAT_PANEL; r++) {
+		row_block(f, cols, panel, r, b, g->w[r], ds, ms);
+		for (i = 0; i < 2; i++) {
+			g->scale[i][r] = ds[i];
+			g->min[i][r] = ms[i];
+			if (s->kind == SHAPE_OFF)
+				g->scale[i][r] = ds[i] * unshift;
+			else if (s->kind == SHAPE_SUB)
+				g->min[i][r] = -ms[i];
+		}
+	}
+}
+
+void mat_row(const struct mat *m, uint32_t row, float *out)
+{
+	const struct shape *s = &shapes[m->fmt];
+	const struct fmt_info *info = &fmt_info[m->fmt];
+	const uint8_t *panel =
+		(const uint8_t *)m->data +
+		row / MAT_PANEL * mat_panel_bytes(m->fmt, m->cols);
+	int offset = 1 << (s->lo + s->hi) >> 1;
+	int r = row % MAT_PANEL, i;
+	uint8_t q[ACT_BLOCK];
+	float ds[2], ms[2];
+	uint32_t b;
+
+	if (!s->lo) {
+		for (b = 0; b < m->cols; b++)
+			info->dequant(panel + (16ul * b + r) * info->bytes,
+				      out + b, 1);
+		return;
+	}
+	for (b = 0; b < m->cols / ACT_BLOCK; b++, out += ACT_BLOCK) {
+		row_block(m->fmt, m->cols, panel, r, b, q, ds, ms);
+		for (i = 0; i < ACT_BLOCK; i++) {
+			int g = i / s->group;
+
+			if (s->kind == SHAPE_OFF)
+				out[i] = ds[g] * (float)(q[i] - offset);
+			else if (s->kind == SHAPE_ADD)
+				out[i] = ds[g] * (float)q[i] + ms[g];
+			else
+				out[i] = ds[g] * (float)q[i] - ms[g];
+		}
+	}
+}
+
+size_t act_bytes(uint32_t n, uint32_t cols)
+{
+	return (size_t)n * (cols / ACT_BLOCK) * sizeof(struct act_block);
+}
+
+void act_init(struct act *a, uint32_t n, uint32_t cols, void *mem)
+{
+	a->n = n;
+	a->cols = cols;
+	a->f = NULL;
+	a->blk = mem;
+}
+
+void mat_kernels_init(struct mat_kernels *k, enum cpu_level level)
+{
+	memset(k, 0, sizeof(*k));
+	mat_init_c(k);
+#if defined(__x86_64__)
+	if (level >= CPU_AVX2)
+		mat_init_avx2(k);
+	if (level >= CPU_AVX512)
+		mat_init_avx512(k);
+#endif
+	k->level = level;
+}
