@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* qwen3.c - Qwen 3, dense: each head's query and key is normed. */
+#include "../arch.h"
+
+static int qwen3_hparams(struct image_hparams *hp, const struct gguf *g,
+			 char why[160])
+{
+	hp->rope_pairs = IMAGE_ROPE_HALVES;
+	return arch_hparams_common(hp, g, "qwen3", why);
+}
+
+static const struct arch_tensor qwen3_tensors[] = {
+	{ ROLE_TOKEN_EMBD, DIM_EMBD, DIM_VOCAB, 0 },
+	{ ROLE_OUTPUT_NORM, DIM_EMBD, DIM_ONE, 0 },
+	{ ROLE_OUTPUT, DIM_EMBD, DIM_VOCAB, ARCH_OPTIONAL },
+	{ ROLE_ATTN_NORM, DIM_EMBD, DIM_ONE, 0 },
+	{ ROLE_ATTN_Q, DIM_EMBD, DIM_Q, 0 },
+	{ ROLE_ATTN_K, DIM_EMBD, DIM_KV, 0 },
+	{ ROLE_ATTN_V, DIM_EMBD, DIM_KV, 0 },
+	{ ROLE_ATTN_OUT, DIM_Q, DIM_EMBD, 0 },
+	{ ROLE_ATTN_Q_NORM, DIM_HEAD, DIM_ONE, 0 },
+	{ ROLE_ATTN_K_NORM, DIM_HEAD, DIM_ONE, 0 },
+	{ ROLE_FFN_NORM, DIM_EMBD, DIM_ONE, 0 },
+	{ ROLE_FFN_GATE, DIM_EMBD, DIM_FF, 0 },
+	{ ROLE_FFN_UP, DIM_EMBD, DIM_FF, 0 },
+	{ ROLE_FFN_DOWN, DIM_FF, DIM_EMBD, 0 },
+};
+
+const struct arch arch_qwen3 = {
+	.name = "qwen3",
+	.tensors = qwen3_tensors,
+	.n_tensors = sizeof(qwen3_tensors) / sizeof(qwen3_tensors[0]),
+	.hparams = qwen3_hparams,
+	.layer = arch_layer_plain,
+};
