@@ -371,7 +371,8 @@ int draft_vocab(struct image_draft *d)
 
 	if (!kv || !kv->n)
 		d->h->vocab_kind = IMAGE_VOCAB_NONE;
-	else if (str_is(d, d->h->tok_model, "gpt2"))
+	else if (str_is(d, d->h->tok_model, "gpt2") ||
+		 str_is(d, d->h->tok_model, "gemma4"))
 		d->h->vocab_kind = IMAGE_VOCAB_BPE;
 	else if (str_is(d, d->h->tok_model, "llama"))
 		d->h->vocab_kind = IMAGE_VOCAB_SPM;

@@ -133,8 +133,12 @@ static bool drops_space(const struct vocab *v, uint32_t tok)
 static void next(const struct vocab *v, uint32_t tok, bool special, bool *first,
 		 struct sink *s)
 {
-	bool text = !is_silent(vocab_type(v, tok));
+	bool text;
 
+	/* a vocabulary may be padded with tokens that have no text */
+	if (tok >= v->im->h->tokens.n)
+		return;
+	text = !is_silent(vocab_type(v, tok));
 	s->skip = text && *first && drops_space(v, tok);
 	piece(v, tok, special, s);
 	if (text)
@@ -156,7 +160,7 @@ int64_t hearth_detokenize(const struct hearth_model *m, const uint32_t *tok,
 	if (err)
 		return err;
 	for (i = 0; i < n; i++) {
-		if (tok[i] >= m->im.h->tokens.n)
+		if (tok[i] >= m->im.h->hp.n_vocab)
 			return -EINVAL;
 		next(v, tok[i], special, &first, &s);
 	}
@@ -177,7 +181,7 @@ int hearth_stream_token(const struct hearth_model *m, struct hearth_stream *s,
 	err = vocab_get(m, &v);
 	if (err)
 		return err;
-	if (tok != UINT32_MAX && tok >= m->im.h->tokens.n)
+	if (tok != UINT32_MAX && tok >= m->im.h->hp.n_vocab)
 		return -EINVAL;
 	put(&k, s->held, s->n_held);
 	first = !s->started;
