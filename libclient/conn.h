@@ -164,7 +164,7 @@ void err_refusal(char *buf, size_t n, uint32_t reason, int32_t err,
 /* One sentence for a request that ended with HEARTH_FINISH_ERROR. */
 void err_failed(char *buf, size_t n, int32_t err);
 
-/* ---- conn.c */
+/* ---- conn.c, msg.c */
 /**
  * conn_attach() - a connection over given memories, without a handshake
  * @c, @d:    borrowed; @lay must describe them
