@@ -18,25 +18,25 @@
 #include "../libclient/ring.h"
 #include "../libclient/wire.h"
 
-#define PROC_FD 3 /* the child's end of its socketpair */
+#define PROC_FD		  3 /* the child's end of its socketpair */
 #define PROC_MAX_SESSIONS 1024
-#define PROC_MAX_FDS (WIRE_MAX_FDS + 1)
+#define PROC_MAX_FDS	  (WIRE_MAX_FDS + 1)
 
 enum proc_type {
 	/* monitor -> engine */
 	PROC_SESSION_NEW = 1, /* proc_session + fds C, D, kick, event */
-	PROC_SESSION_END, /* proc_id: stop its work, unmap, say GONE */
-	PROC_MODEL_LOAD, /* proc_load + fds image, files...; the parser gets
+	PROC_SESSION_END,     /* proc_id: stop its work, unmap, say GONE */
+	PROC_MODEL_LOAD,   /* proc_load + fds image, files...; the parser gets
 			    it too, with the empty image memfd to fill */
 	PROC_MODEL_UNLOAD, /* proc_id */
-	PROC_GRANT, /* proc_grant: the session may use the model */
-	PROC_EXIT, /* finish: close everything and exit 0 */
+	PROC_GRANT,	   /* proc_grant: the session may use the model */
+	PROC_EXIT,	   /* finish: close everything and exit 0 */
 	/* engine -> monitor */
-	PROC_READY, /* opened, sandboxed, waiting */
-	PROC_SESSION_UP, /* proc_status: mapped and initialised */
-	PROC_SESSION_BAD, /* proc_status: it broke the ring protocol */
+	PROC_READY,	   /* opened, sandboxed, waiting */
+	PROC_SESSION_UP,   /* proc_status: mapped and initialised */
+	PROC_SESSION_BAD,  /* proc_status: it broke the ring protocol */
 	PROC_SESSION_GONE, /* proc_id */
-	PROC_MODEL_STATE, /* proc_model_state; UNLOADING: it is gone */
+	PROC_MODEL_STATE,  /* proc_model_state; UNLOADING: it is gone */
 	/* parser -> monitor */
 	PROC_PARSED, /* proc_status: the image memfd is complete, or why not */
 	PROC_TYPE_N,
@@ -102,11 +102,12 @@ struct proc_model_stats {
 	_Atomic uint64_t id; /* 0 is free */
 	_Atomic uint64_t load_done;
 	_Atomic uint64_t load_total;
-	_Atomic uint64_t kv_used; /* bytes */
-	_Atomic uint64_t n_active; /* running and queued requests */
+	_Atomic uint64_t kv_used;   /* bytes */
+	_Atomic uint64_t n_active;  /* running and queued requests */
 	_Atomic uint64_t n_prefill; /* prompt tokens computed */
-	_Atomic uint64_t n_decode; /* tokens generated */
-	_Atomic uint64_t t_idle_ns; /* CLOCK_MONOTONIC of the last end, 0 never */
+	_Atomic uint64_t n_decode;  /* tokens generated */
+	_Atomic uint64_t
+		t_idle_ns; /* CLOCK_MONOTONIC of the last end, 0 never */
 };
 
 /**
@@ -145,5 +146,33 @@ int proc_send(int sock, enum proc_type type, const void *body, size_t n,
 int proc_recv(int sock, void *body, size_t *n, int *fds, unsigned int *n_fds);
 
 #define PROC_MAX_BODY 1024
+
+/**
+ * wire_check() - check a client's message against the same kind of table
+ * @msg:   one packet, header first
+ * @n_fds: file descriptors that came along
+ *
+ * Return: enum wire_type; -EPROTO for what is no message of ours, with the
+ * reason in @why; -EPROTONOSUPPORT for another version of the protocol.
+ */
+int wire_check(const void *msg, size_t n, unsigned int n_fds, char why[160]);
+
+/**
+ * wire_send() - answer a client; never waits
+ * Return: 0, -EAGAIN when the client does not read, -EPIPE, ...
+ */
+int wire_send(int sock, enum wire_type type, uint32_t seq, const void *body,
+	      size_t n, const int *fds, unsigned int n_fds);
+
+/**
+ * wire_recv() - receive one packet; never waits
+ * @fds: at least WIRE_MAX_FDS; the caller owns what is received, CLOEXEC,
+ *       on failure too (closing a stranger's file can wait for its server,
+ *       so it is not done here)
+ *
+ * Return: bytes, 0 at end of file, -EAGAIN, -EMSGSIZE for a packet longer
+ * than @n or with more fds than that (what is too much was never opened).
+ */
+int wire_recv(int sock, void *buf, size_t n, int *fds, unsigned int *n_fds);
 
 #endif

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* backends.c - the backends there are; the first is the default. */
+#include <stddef.h>
+
+#include "backend.h"
+
+const struct backend_ops *const backends[] = {
+	&backend_cpu,
+	&backend_oracle,
+	NULL,
+};

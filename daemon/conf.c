@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/* conf.c - hearthd's options: one table, and what reads it. */
+#include "conf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../kernels/cpu.h"
+#include "../libclient/ring.h"
+#include "../libclient/wire.h"
+#include "backend.h"
+#include "proc.h"
+
+enum conf_type {
+	CONF_NUM,   /* uint64_t */
+	CONF_BYTES, /* uint64_t with K, M, G, T */
+	CONF_MODE,  /* uint32_t, octal */
+	CONF_TEXT,
+	CONF_BACKEND, /* text, one of backends[] */
+	CONF_CPU,     /* text, a CPU level */
+};
+
+struct conf_row {
+	const char *name;
+	enum conf_type type;
+	uint16_t off;
+	uint16_t size;
+	uint64_t min;
+	uint64_t max;
+	uint64_t def;
+	const char *text; /* default of a text */
+	const char *unit;
+	const char *what;
+};
+
+#define F(field) offsetof(struct conf, field), sizeof(((struct conf *)0)->field)
+#define NUM(name, field, min, max, def, unit, what)                       \
+	{                                                                 \
+		name, CONF_NUM, F(field), min, max, def, NULL, unit, what \
+	}
+#define BYTES(name, field, min, max, def, what)                                \
+	{                                                                      \
+		name, CONF_BYTES, F(field), min, max, def, NULL, "bytes", what \
+	}
+#define TEXT(name, type, field, def, what)                   \
+	{                                                    \
+		name, type, F(field), 0, 0, 0, def, "", what \
+	}
+
+#define KB 1024ull
+#define MB (1024ull * KB)
+#define GB (1024ull * MB)
+#define TB (1024ull * GB)
+
+/* clang-format off */
+static const struct conf_row rows[] = {
+	TEXT("socket", CONF_TEXT, socket, "", "path of the socket"),
+	{ "socket-mode", CONF_MODE, F(socket_mode), 0, 0777, 0666, NULL, "", "permissions of the socket" },
+	TEXT("user", CONF_TEXT, user, "hearth", "user of engine and parser when started as root"),
+	TEXT("backend", CONF_BACKEND, backend, "cpu", "what computes"),
+	TEXT("cpu-mask", CONF_CPU, cpu_mask, "", "highest CPU level to use"),
+	NUM("threads", threads, 0, 1024, 0, "", "threads that compute, 0: one a core"),
+	NUM("spin-us", spin_us, 0, 10000, 50, "us", "how long to poll for more work before sleeping"),
+	NUM("step-tokens", step_tokens, 1, 65536, 512, "tokens", "token budget of a step"),
+	NUM("max-batch", max_batch, 1, 1024, 32, "", "sequences in a step"),
+	BYTES("kv-bytes", kv_bytes, 0, 64 * TB, 0, "KV cache of a model, 0: by free memory"),
+	BYTES("mem-bytes", mem_bytes, 0, 64 * TB, 0, "weights and KV caches of all models, 0: by free memory"),
+	NUM("oracle-us", oracle_us, 0, 1000000, 0, "us", "oracle backend: time a token takes"),
+	NUM("max-sessions", max_sessions, 1, PROC_MAX_SESSIONS, 1024, "", "sessions"),
+	NUM("max-sessions-uid", max_sessions_uid, 1, PROC_MAX_SESSIONS, 256, "", "sessions of a user"),
+	NUM("max-models", max_models, 1, WIRE_MAX_MODELS, 16, "", "resident models"),
+	NUM("max-slots", max_slots, 1, RING_MAX_SLOTS, 256, "", "requests in flight in a session"),
+	NUM("max-requests-uid", max_requests_uid, 1, 1000000, 4096, "", "requests of a user, running and queued"),
+	BYTES("max-in-bytes", max_in_bytes, 64 * KB, RING_MAX_C_BYTES, 64 * MB, "shared memory a session may send through"),
+	BYTES("max-out-bytes", max_out_bytes, 64 * KB, RING_MAX_D_BYTES, 256 * MB, "shared memory a session may receive through"),
+	BYTES("max-shared-uid", max_shared_uid, 128 * KB, 64 * TB, 2 * GB, "shared memory of all sessions of a user"),
+	NUM("handshake-ms", handshake_ms, 10, 3600000, 5000, "ms", "a session must be ready by then"),
+	NUM("parse-ms", parse_ms, 10, 3600000, 30000, "ms", "a model file's header must be read by then"),
+	BYTES("parse-bytes", parse_bytes, 64 * MB, TB, 4 * GB, "address space of a parser"),
+	NUM("exit-idle-s", exit_idle_s, 0, 31536000, 0, "s", "leave when nobody was connected so long, 0: never"),
+	NUM("verbose", verbose, 0, 1, 0, "", "log more"),
+	NUM("sandbox", sandbox, 0, 1, 1, "", "0 switches the sandboxes off, for debuggers"),
+};
+/* clang-format on */
+
+static const size_t n_rows = sizeof(rows) / sizeof(rows[0]);
+
+static uint64_t *num(const struct conf_row *r, const struct conf *c)
+{
+	return (uint64_t *)((char *)(uintptr_t)c + r->off);
+}
+
+static char *text(const struct conf_row *r, const struct conf *c)
+{
+	return (char *)(uintptr_t)c + r->off;
+}
+
+static void set_num(const struct conf_row *r, struct conf *c, uint64_t v)
+{
+	if (r->type == CONF_MODE)
+		*(uint32_t *)(void *)text(r, c) = (uint32_t)v;
+	else
+		*num(r, c) = v;
+}
+
+static uint64_t get_num(const struct conf_row *r, const struct conf *c)
+{
+	if (r->type == CONF_MODE)
+		return *(uint32_t *)(void *)text(r, c);
+	return *num(r, c);
+}
+
+static int is_text(const struct conf_row *r)
+{
+	return r->type >= CONF_TEXT;
+}
+
+void conf_init(struct conf *c)
+{
+	size_t i;
+
+	memset(c, 0, sizeof(*c));
+	for (i = 0; i < n_rows; i++) {
+		if (is_text(&rows[i]))
+			snprintf(text(&rows[i], c), rows[i].size, "%s",
+				 rows[i].text);
+		else
+			set_num(&rows[i], c, rows[i].def);
+	}
+}
+
+static int fail(char why[160], int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int fail(char why[160], int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, 160, fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+static int shift_of(char suffix)
+{
+	switch (toupper((unsigned char)suffix)) {
+	case 'K':
+		return 10;
+	case 'M':
+		return 20;
+	case 'G':
+		return 30;
+	case 'T':
+		return 40;
+	default:
+		return -1;
+	}
+}
+
+static int parse_num(const struct conf_row *r, const char *value, uint64_t *out,
+		     char why[160])
+{
+	unsigned long long v;
+	char *end;
+	int shift = 0;
+
+	if (!isdigit((unsigned char)value[0]))
+		return fail(why, -EINVAL, "%s: \"%.40s\" is not a number",
+			    r->name, value);
+	errno = 0;
+	v = strtoull(value, &end, r->type == CONF_MODE ? 8 : 10);
+	if (errno)
+		return fail(why, -ERANGE, "%s: \"%.40s\" is too large", r->name,
+			    value);
+	if (r->type == CONF_BYTES && *end) {
+		shift = shift_of(*end++);
+		if (shift < 0)
+			return fail(why, -EINVAL,
+				    "%s: \"%.40s\" has an unknown suffix "
+				    "(K, M, G or T)",
+				    r->name, value);
+	}
+	if (*end)
+		return fail(why, -EINVAL, "%s: \"%.40s\" is not a number",
+			    r->name, value);
+	if (v > (UINT64_MAX >> shift))
+		return fail(why, -ERANGE, "%s: \"%.40s\" is too large", r->name,
+			    value);
+	v <<= shift;
+	if (v < r->min || v > r->max)
+		return fail(why, -ERANGE,
+			    "%s: %llu is out of range (%llu to %llu)", r->name,
+			    v, (unsigned long long)r->min,
+			    (unsigned long long)r->max);
+	*out = v;
+	return 0;
+}
+
+static int check_text(const struct conf_row *r, const char *value,
+		      char why[160])
+{
+	size_t i;
+
+	if (strlen(value) >= r->size)
+		return fail(why, -ERANGE, "%s: longer than %u bytes", r->name,
+			    r->size - 1u);
+	if (r->type == CONF_CPU && value[0] && cpu_level_parse(value) < 0)
+		return fail(why, -EINVAL, "%s: no such CPU level (%.40s)",
+			    r->name, value);
+	if (r->type != CONF_BACKEND)
+		return 0;
+	for (i = 0; backends[i]; i++)
+		if (!strcmp(backends[i]->name, value))
+			return 0;
+	return fail(why, -EINVAL, "%s: no such backend (%.40s)", r->name,
+		    value);
+}
+
+int conf_set(struct conf *c, const char *name, const char *value, char why[160])
+{
+	const struct conf_row *r = NULL;
+	uint64_t v = 0;
+	size_t i;
+	int err;
+
+	for (i = 0; i < n_rows; i++)
+		if (!strcmp(rows[i].name, name))
+			r = &rows[i];
+	if (!r)
+		return fail(why, -EINVAL, "no such option (%.40s)", name);
+	if (is_text(r)) {
+		err = check_text(r, value, why);
+		if (!err)
+			snprintf(text(r, c), r->size, "%s", value);
+		return err;
+	}
+	err = parse_num(r, value, &v, why);
+	if (!err)
+		set_num(r, c, v);
+	return err;
+}
+
+/* Cut spaces off both ends. */
+static char *trim(char *s)
+{
+	char *end;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	end = s + strlen(s);
+	while (end > s && isspace((unsigned char)end[-1]))
+		*--end = 0;
+	return s;
+}
+
+int conf_read(struct conf *c, const char *path, char why[160])
+{
+	char line[512];
+	char msg[160];
+	char *name;
+	char *value;
+	FILE *f;
+	int err = 0;
+	int n = 0;
+
+	f = fopen(path, "re");
+	if (!f) {
+		err = -errno;
+		return fail(why, err, "%.100s: %s", path,
+			    strerrordesc_np(-err));
+	}
+	while (!err && fgets(line, sizeof(line), f)) {
+		n++;
+		if (!strchr(line, '\n') && !feof(f)) {
+			err = fail(why, -EINVAL, "%.80s:%d: line too long",
+				   path, n);
+			break;
+		}
+		line[strcspn(line, "#")] = 0;
+		name = trim(line);
+		if (!*name)
+			continue;
+		value = name + strcspn(name, " \t");
+		if (*value)
+			*value++ = 0;
+		err = conf_set(c, name, trim(value), msg);
+		if (err)
+			fail(why, err, "%.60s:%d: %.80s", path, n, msg);
+	}
+	if (!err && ferror(f))
+		err = fail(why, -EIO, "%.100s: cannot be read", path);
+	fclose(f);
+	return err;
+}
+
+static void __attribute__((format(printf, 4, 5)))
+add(char *buf, size_t n, size_t *at, const char *fmt, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = vsnprintf(*at < n ? buf + *at : NULL, *at < n ? n - *at : 0, fmt,
+		      ap);
+	va_end(ap);
+	if (r > 0)
+		*at += r;
+}
+
+static void add_value(char *buf, size_t n, size_t *at, const struct conf_row *r,
+		      uint64_t v)
+{
+	if (r->type == CONF_MODE)
+		add(buf, n, at, "%04llo", (unsigned long long)v);
+	else
+		add(buf, n, at, "%llu", (unsigned long long)v);
+}
+
+int conf_print(const struct conf *c, char *buf, size_t n)
+{
+	size_t at = 0;
+	size_t i;
+
+	if (n)
+		buf[0] = 0;
+	for (i = 0; i < n_rows; i++) {
+		add(buf, n, &at, "%s ", rows[i].name);
+		if (is_text(&rows[i]))
+			add(buf, n, &at, "%s",
+			    *text(&rows[i], c) ? text(&rows[i], c) : "-");
+		else
+			add_value(buf, n, &at, &rows[i], get_num(&rows[i], c));
+		add(buf, n, &at, "%s%s\n", *rows[i].unit ? " " : "",
+		    rows[i].unit);
+	}
+	return (int)at;
+}
+
+int conf_help(char *buf, size_t n)
+{
+	size_t at = 0;
+	size_t i;
+
+	if (n)
+		buf[0] = 0;
+	for (i = 0; i < n_rows; i++) {
+		add(buf, n, &at, "  %-18s %s", rows[i].name, rows[i].what);
+		add(buf, n, &at, " (");
+		if (is_text(&rows[i])) {
+			add(buf, n, &at, "%s",
+			    *rows[i].text ? rows[i].text : "none");
+		} else {
+			add_value(buf, n, &at, &rows[i], rows[i].def);
+			if (*rows[i].unit)
+				add(buf, n, &at, " %s", rows[i].unit);
+		}
+		add(buf, n, &at, ")\n");
+	}
+	return (int)at;
+}

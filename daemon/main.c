@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* main.c - hearthd: arguments, socket, and which process this is. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "listen.h"
+#include "log.h"
+#include "monitor.h"
+#include "sandbox.h"
+#include "spawn.h"
+
+#define CONF_FILE   "/etc/hearth/hearth.conf"
+#define FDS_SESSION 5 /* descriptors of one session: socket, C, D, eventfds */
+#define FDS_REST    256
+
+static void usage(FILE *f)
+{
+	static char buf[16384];
+
+	conf_help(buf, sizeof(buf));
+	fprintf(f,
+		"usage: hearthd [-c file] [-o name=value]... [--socket path] "
+		"[-v] [--version] [-h]\n\n"
+		"  -c, --config FILE  read options from FILE (%s)\n"
+		"  -o NAME=VALUE      set an option\n"
+		"  --socket PATH      the same as -o socket=PATH\n"
+		"  -v, --verbose      log more\n"
+		"  --version          print the version\n"
+		"  -h, --help         this text\n\n"
+		"options and their defaults:\n%s",
+		CONF_FILE, buf);
+}
+
+static void set(struct conf *c, char *arg)
+{
+	char *eq = strchr(arg, '=');
+	char why[160];
+
+	if (!eq)
+		fatalx("-o %s: must be name=value", arg);
+	*eq = 0;
+	if (conf_set(c, arg, eq + 1, why))
+		fatalx("-o %s", why);
+}
+
+/* The file first, whatever the order of the arguments. */
+static void read_file(struct conf *c, int argc, char **argv)
+{
+	const char *path = NULL;
+	char why[160];
+	int i;
+
+	for (i = 1; i < argc - 1; i++)
+		if (!strcmp(argv[i], "-c") || !strcmp(argv[i], "--config"))
+			path = argv[i + 1];
+	if (!path && !geteuid() && !access(CONF_FILE, R_OK))
+		path = CONF_FILE;
+	if (path && conf_read(c, path, why))
+		fatalx("%s", why);
+}
+
+static void parse_args(struct conf *c, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	char why[160];
+	int o;
+
+	read_file(c, argc, argv);
+	while ((o = getopt_long(argc, argv, "c:o:vh", longs, NULL)) != -1) {
+		switch (o) {
+		case 'c':
+			break;
+		case 'o':
+			set(c, optarg);
+			break;
+		case 's':
+			if (conf_set(c, "socket", optarg, why))
+				fatalx("--%s", why);
+			break;
+		case 'v':
+			c->verbose = 1;
+			break;
+		case 'V':
+			printf("hearthd %s\n", HEARTH_VERSION);
+			exit(0);
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			usage(stderr);
+			exit(2);
+		}
+	}
+	if (optind < argc)
+		fatalx("argument not understood (%s)", argv[optind]);
+}
+
+/* As many descriptors as may be, and no more sessions than they allow. */
+static void raise_limits(struct conf *c)
+{
+	struct rlimit r;
+	uint64_t room;
+
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		return;
+	r.rlim_cur = r.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &r))
+		return;
+	room = r.rlim_cur > FDS_REST ? (r.rlim_cur - FDS_REST) / FDS_SESSION
+				     : 1;
+	if (r.rlim_cur == RLIM_INFINITY || room >= c->max_sessions)
+		return;
+	log_info("limits: %llu open files allow %llu sessions, not %llu",
+		 (unsigned long long)r.rlim_cur, (unsigned long long)room,
+		 (unsigned long long)c->max_sessions);
+	c->max_sessions = room;
+}
+
+static int run_monitor(int argc, char **argv)
+{
+	static const struct mon_ops ops = { .spawn = spawn };
+	struct conf conf;
+	struct listen ln;
+	struct mon *m;
+	char why[256];
+	int err;
+
+	conf_init(&conf);
+	parse_args(&conf, argc, argv);
+	log_init("hearthd", (int)conf.verbose);
+	prctl(PR_SET_NAME, "hearthd");
+	signal(SIGPIPE, SIG_IGN);
+	raise_limits(&conf);
+	err = spawn_init();
+	if (err)
+		fatal(err, "start: /proc/self/exe");
+	err = listen_open(&ln, &conf, why);
+	if (err)
+		fatalx("%s", why);
+	err = mon_new(&m, &conf, &ops, ln.fd);
+	if (err)
+		fatal(err, "start: monitor");
+	err = sandbox_user(&m->child_conf);
+	if (err)
+		fatal(err, "start: no user %s, nor nobody", conf.user);
+	log_info("hearthd %s: listening (%s)", HEARTH_VERSION, conf.socket);
+	err = mon_run(m);
+	mon_free(m);
+	listen_close(&ln);
+	if (err)
+		fatal(err, "engine: cannot be started");
+	return 0;
+}
+
+static int run_child(const char *mode)
+{
+	struct conf conf;
+	int err = spawn_conf(&conf);
+
+	if (err)
+		fatalx("%s: is for hearthd itself", mode);
+	close(SPAWN_CONF_FD);
+	signal(SIGPIPE, SIG_IGN);
+	if (!strcmp(mode, "--engine")) {
+		log_init("engine", (int)conf.verbose);
+		prctl(PR_SET_NAME, "hearthd-engine");
+		engine_main(&conf, PROC_FD, SPAWN_STATS_FD);
+	}
+	log_init("parser", (int)conf.verbose);
+	prctl(PR_SET_NAME, "hearthd-parser");
+	err = sandbox_drop(&conf, SANDBOX_PARSER);
+	if (!err)
+		err = sandbox_filter(&conf, SANDBOX_PARSER);
+	if (err)
+		fatal(err, "start: sandbox");
+	parser_main(&conf, PROC_FD);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 &&
+	    (!strcmp(argv[1], "--engine") || !strcmp(argv[1], "--parser")))
+		return run_child(argv[1]);
+	return run_monitor(argc, argv);
+}

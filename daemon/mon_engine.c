@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/* mon_engine.c - the engine process: start, messages, death, next one. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "listen.h"
+#include "log.h"
+#include "monitor.h"
+
+#define QUICK_NS       2000000000ull /* an engine that lives shorter died at once */
+#define MAX_QUICK      6 /* that many in a row: there is no sense in more */
+#define BACKOFF_NS     50000000ull /* doubles each time, after the first */
+#define STOP_MS	       3000	   /* time to leave before it is killed */
+#define MESSAGE_BUDGET 64
+
+static int make_stats(struct mon_engine *e)
+{
+	void *p;
+
+	e->stats_fd = memfd_create("stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (e->stats_fd < 0)
+		return -errno;
+	if (ftruncate(e->stats_fd, sizeof(*e->stats)) ||
+	    fcntl(e->stats_fd, F_ADD_SEALS,
+		  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return -errno;
+	p = mmap(NULL, sizeof(*e->stats), PROT_READ | PROT_WRITE, MAP_SHARED,
+		 e->stats_fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	e->stats = p;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- sending */
+
+static void free_out(struct mon_out *o)
+{
+	while (o->n_fds)
+		close(o->fds[--o->n_fds]);
+	free(o);
+}
+
+static void flush_out(struct mon *m)
+{
+	struct mon_engine *e = &m->engine;
+	struct mon_out *o;
+
+	while ((o = e->out)) {
+		if (proc_send(e->child.ctl, o->type, o->body, o->n, o->fds,
+			      o->n_fds) == -EAGAIN)
+			return;
+		e->out = o->next;
+		if (!e->out)
+			e->out_tail = &e->out;
+		free_out(o);
+	}
+}
+
+/* Sessions, models and grants are bounded, so this queue is. */
+static void enqueue(struct mon *m, enum proc_type type, const void *body,
+		    size_t n, const int *fds, unsigned int n_fds)
+{
+	struct mon_engine *e = &m->engine;
+	struct mon_out *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		fatal(ENOMEM, "engine: no memory for a message");
+	o->type = type;
+	o->n = (uint32_t)n;
+	if (n)
+		memcpy(o->body, body, n);
+	while (o->n_fds < n_fds) {
+		o->fds[o->n_fds] = fcntl(fds[o->n_fds], F_DUPFD_CLOEXEC, 0);
+		if (o->fds[o->n_fds] < 0)
+			fatal(errno, "engine: no descriptor for a message");
+		o->n_fds++;
+	}
+	*e->out_tail = o;
+	e->out_tail = &o->next;
+}
+
+void mon_engine_send(struct mon *m, enum proc_type type, const void *body,
+		     size_t n, const int *fds, unsigned int n_fds)
+{
+	struct mon_engine *e = &m->engine;
+	int err;
+
+	if (!e->ready)
+		return;
+	if (e->out) {
+		enqueue(m, type, body, n, fds, n_fds);
+		return;
+	}
+	err = proc_send(e->child.ctl, type, body, n, fds, n_fds);
+	if (err == -EAGAIN)
+		enqueue(m, type, body, n, fds, n_fds);
+	else if (err && err != -EPIPE && err != -ECONNRESET)
+		log_warn(err, "engine: message %d not sent", type);
+}
+
+/* --------------------------------------------------------------- messages */
+
+static void engine_ready(struct mon *m)
+{
+	size_t i;
+
+	m->engine.ready = true;
+	listen_notify("READY=1");
+	mon_model_engine_up(m);
+	for (i = 0; i < PROC_MAX_SESSIONS; i++)
+		if (m->sessions[i].state == MON_S_ATTACHING)
+			mon_session_attach(m, &m->sessions[i]);
+}
+
+static void engine_message(struct mon *m, int type, void *body)
+{
+	struct proc_model_state *ms = body;
+	struct proc_status *st = body;
+	struct proc_id *id = body;
+	struct mon_session *s;
+
+	switch (type) {
+	case PROC_READY:
+		engine_ready(m);
+		break;
+	case PROC_SESSION_UP:
+		st->text[sizeof(st->text) - 1] = 0;
+		mon_session_up(m, st);
+		break;
+	case PROC_SESSION_BAD:
+		st->text[sizeof(st->text) - 1] = 0;
+		mon_session_bad(m, st);
+		break;
+	case PROC_SESSION_GONE:
+		s = mon_session_find(m, id->id);
+		if (s && s->state == MON_S_ENDING)
+			mon_session_free(s);
+		break;
+	case PROC_MODEL_STATE:
+		ms->text[sizeof(ms->text) - 1] = 0;
+		ms->arch[sizeof(ms->arch) - 1] = 0;
+		ms->quant[sizeof(ms->quant) - 1] = 0;
+		ms->backend[sizeof(ms->backend) - 1] = 0;
+		mon_model_state(m, ms);
+		break;
+	default:
+		log_warnx("engine: unexpected message (%d), killing it", type);
+		kill(m->engine.child.pid, SIGKILL);
+	}
+}
+
+static void ctl_ready(struct loop_src *s, uint32_t revents)
+{
+	struct mon *m = s->arg;
+	_Alignas(8) char body[PROC_MAX_BODY];
+	int fds[PROC_MAX_FDS];
+	int budget = MESSAGE_BUDGET;
+	unsigned int n_fds;
+	size_t n;
+	int type;
+
+	(void)revents;
+	flush_out(m);
+	while (budget--) {
+		type = proc_recv(s->fd, body, &n, fds, &n_fds);
+		if (type == -EAGAIN)
+			return;
+		if (type <= 0) {
+			/* Its end of the socket is shut: so is it, or soon. */
+			kill(m->engine.child.pid, SIGKILL);
+			return;
+		}
+		engine_message(m, type, body);
+	}
+	loop_again(m->loop, s);
+}
+
+/* ------------------------------------------------------------ life, death */
+
+struct dying {
+	struct loop_src src;
+	struct mon *m;
+};
+
+static void dead(struct loop_src *s, uint32_t revents)
+{
+	struct dying *d = s->arg;
+
+	(void)revents;
+	if (waitid(P_PIDFD, s->fd, NULL, WEXITED | WNOHANG))
+		log_debug("child: gone already");
+	loop_del(d->m->loop, s);
+	close(s->fd);
+	free(d);
+}
+
+void mon_reap(struct mon *m, struct child *c)
+{
+	struct dying *d = calloc(1, sizeof(*d));
+
+	kill(c->pid, SIGKILL);
+	if (d) {
+		d->m = m;
+		d->src = (struct loop_src){
+			.fd = c->pidfd, .events = POLLIN, .fn = dead, .arg = d
+		};
+		if (!loop_add(m->loop, &d->src))
+			return;
+	}
+	free(d);
+	waitid(P_PIDFD, c->pidfd, NULL, WEXITED);
+	close(c->pidfd);
+}
+
+static void drop_child(struct mon *m)
+{
+	struct mon_engine *e = &m->engine;
+	struct mon_out *o;
+
+	loop_del(m->loop, &e->ctl);
+	loop_del(m->loop, &e->pid);
+	if (e->child.ctl >= 0)
+		close(e->child.ctl);
+	if (e->child.pidfd >= 0)
+		close(e->child.pidfd);
+	e->child.ctl = -1;
+	e->child.pidfd = -1;
+	e->ready = false;
+	while ((o = e->out)) {
+		e->out = o->next;
+		free_out(o);
+	}
+	e->out_tail = &e->out;
+}
+
+/* Sessions stay; what the dead engine was to end has ended. */
+static void sessions_down(struct mon *m)
+{
+	struct mon_session *s;
+	size_t i;
+
+	for (i = 0; i < PROC_MAX_SESSIONS; i++) {
+		s = &m->sessions[i];
+		if (s->state == MON_S_ENDING)
+			mon_session_free(s);
+		if (s->state != MON_S_UP)
+			continue;
+		s->state = MON_S_ATTACHING;
+		s->epoch = m->epoch++;
+	}
+}
+
+static void restart(struct loop_timer *t)
+{
+	struct mon *m = t->arg;
+	int err = mon_engine_start(m);
+
+	if (err)
+		fatal(err, "engine: cannot be started");
+}
+
+static void log_death(const siginfo_t *si)
+{
+	if (si->si_code == CLD_EXITED)
+		log_warnx("engine: left (pid %d, status %d)", si->si_pid,
+			  si->si_status);
+	else
+		log_warnx("engine: killed (pid %d, SIG%s)", si->si_pid,
+			  sigabbrev_np(si->si_status));
+}
+
+static void pid_ready(struct loop_src *src, uint32_t revents)
+{
+	struct mon *m = src->arg;
+	struct mon_engine *e = &m->engine;
+	siginfo_t si = { 0 };
+	bool was_ready = e->ready;
+
+	(void)revents;
+	if (waitid(P_PIDFD, src->fd, &si, WEXITED | WNOHANG) || !si.si_pid)
+		return;
+	log_death(&si);
+	drop_child(m);
+	e->child.pid = -1;
+	sessions_down(m);
+	mon_model_engine_down(m);
+	memset(e->stats, 0, sizeof(*e->stats));
+	if (was_ready && loop_now() - e->t_start > QUICK_NS)
+		e->n_quick = 0;
+	else if (e->n_quick < MAX_QUICK)
+		e->n_quick++;
+	if (!was_ready && e->n_quick == MAX_QUICK)
+		fatalx("engine: died at once, %u times in a row", e->n_quick);
+	if (e->n_quick <= 1)
+		restart(&e->restart);
+	else
+		loop_timer_set(m->loop, &e->restart, BACKOFF_NS << e->n_quick);
+}
+
+int mon_engine_start(struct mon *m)
+{
+	struct mon_engine *e = &m->engine;
+	int err;
+
+	e->restart.fn = restart;
+	e->restart.arg = m;
+	if (!e->stats) {
+		err = make_stats(e);
+		if (err)
+			return err;
+	}
+	err = m->ops->spawn(&e->child, "--engine", &m->child_conf, e->stats_fd);
+	if (err)
+		return err;
+	e->n_starts++;
+	e->t_start = loop_now();
+	e->ctl = (struct loop_src){ .fd = e->child.ctl,
+				    .events = POLLIN | POLLOUT,
+				    .fn = ctl_ready,
+				    .arg = m };
+	e->pid = (struct loop_src){ .fd = e->child.pidfd,
+				    .events = POLLIN,
+				    .fn = pid_ready,
+				    .arg = m };
+	err = loop_add(m->loop, &e->ctl);
+	if (!err)
+		err = loop_add(m->loop, &e->pid);
+	return err;
+}
+
+void mon_engine_stop(struct mon *m)
+{
+	struct mon_engine *e = &m->engine;
+	struct pollfd p = { .fd = e->child.pidfd, .events = POLLIN };
+
+	if (e->child.pidfd >= 0) {
+		if (!e->ready ||
+		    proc_send(e->child.ctl, PROC_EXIT, NULL, 0, NULL, 0) ||
+		    poll(&p, 1, STOP_MS) <= 0)
+			kill(e->child.pid, SIGKILL);
+		waitid(P_PIDFD, e->child.pidfd, NULL, WEXITED);
+	}
+	drop_child(m);
+	loop_timer_clear(m->loop, &e->restart);
+	if (e->stats)
+		munmap(e->stats, sizeof(*e->stats));
+	if (e->stats_fd >= 0)
+		close(e->stats_fd);
+	e->stats = NULL;
+	e->stats_fd = -1;
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* sandbox.c - uid, namespaces, rlimits, Landlock and seccomp of children. */
+#include "sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/landlock.h>
+#include <pwd.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../libclient/image.h"
+#include "log.h"
+
+/* ---------------------------------------------------------- user, limits */
+
+int sandbox_user(struct conf *conf)
+{
+	struct passwd *pw;
+
+	if (geteuid()) {
+		conf->user[0] = 0;
+		return 0;
+	}
+	pw = getpwnam(conf->user);
+	if (!pw)
+		pw = getpwnam("nobody");
+	if (!pw)
+		return -ENOENT;
+	snprintf(conf->user, sizeof(conf->user), "%u:%u", pw->pw_uid,
+		 pw->pw_gid);
+	return 0;
+}
+
+static int drop_user(const struct conf *conf)
+{
+	unsigned int uid;
+	unsigned int gid;
+
+	if (sscanf(conf->user, "%u:%u", &uid, &gid) != 2)
+		return 0;
+	if (setgroups(0, NULL) || setresgid(gid, gid, gid) ||
+	    setresuid(uid, uid, uid))
+		return -errno;
+	return setuid(0) ? 0 : -EPERM; /* must not be possible any more */
+}
+
+static int limit(int what, rlim_t n)
+{
+	struct rlimit r = { n, n };
+
+	return setrlimit(what, &r) ? -errno : 0;
+}
+
+static int set_limits(const struct conf *conf, enum sandbox_kind kind)
+{
+	int err = limit(RLIMIT_CORE, 0);
+
+	if (err || kind == SANDBOX_ENGINE)
+		return err;
+	/* Messages carry fds above the files: a margin. */
+	err = limit(RLIMIT_NOFILE, 96);
+	if (!err)
+		err = limit(RLIMIT_NPROC, 0);
+	if (!err)
+		err = limit(RLIMIT_FSIZE, IMAGE_MAX_BYTES);
+	if (!err)
+		err = limit(RLIMIT_CPU, conf->parse_ms / 1000 + 1);
+#ifndef HEARTH_SANITIZE
+	if (!err)
+		err = limit(RLIMIT_AS, conf->parse_bytes);
+#endif
+	return err;
+}
+
+/* ------------------------------------------------- namespaces, Landlock */
+
+/* As root at once; else in a user namespace of its own, if that is allowed. */
+static void leave_namespaces(void)
+{
+	int flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+
+	if (!unshare(flags) || !unshare(CLONE_NEWUSER | flags))
+		return;
+	log_debug("sandbox: no namespace of its own (%s)",
+		  strerrorname_np(errno));
+}
+
+static uint64_t landlock_fs(int abi)
+{
+	uint64_t all = (1ull << 13) - 1; /* ABI 1: EXECUTE .. MAKE_SYM */
+
+	if (abi >= 2)
+		all |= 1ull << 13; /* REFER */
+	if (abi >= 3)
+		all |= 1ull << 14; /* TRUNCATE */
+	if (abi >= 5)
+		all |= 1ull << 15; /* IOCTL_DEV */
+	return all;
+}
+
+/* Larger than this system's headers may know; older kernels take a prefix. */
+struct ruleset {
+	uint64_t fs;
+	uint64_t net;
+	uint64_t scoped;
+};
+
+static int landlock(void)
+{
+	struct ruleset rs = { 0 };
+	size_t size = sizeof(rs.fs);
+	int abi;
+	int fd;
+	int err = 0;
+
+	abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0,
+			   LANDLOCK_CREATE_RULESET_VERSION);
+	if (abi < 1) {
+		log_info("sandbox: this kernel has no Landlock (%s)",
+			 strerrorname_np(errno));
+		return 0;
+	}
+	rs.fs = landlock_fs(abi);
+	if (abi >= 4) {
+		rs.net = 3; /* BIND_TCP, CONNECT_TCP */
+		size = 2 * sizeof(uint64_t);
+	}
+	if (abi >= 6) {
+		rs.scoped = 3; /* abstract sockets, signals */
+		size = sizeof(rs);
+	}
+	fd = (int)syscall(SYS_landlock_create_ruleset, &rs, size, 0);
+	if (fd < 0)
+		return -errno;
+	if (syscall(SYS_landlock_restrict_self, fd, 0))
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+int sandbox_drop(const struct conf *conf, enum sandbox_kind kind)
+{
+	int err;
+
+	if (!conf->sandbox) {
+		log_info("sandbox: off (option sandbox)");
+		return 0;
+	}
+	leave_namespaces();
+	err = drop_user(conf);
+	if (err)
+		return err;
+	if (prctl(PR_SET_DUMPABLE, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -errno;
+	/* After the change of user, which clears it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
+		return -errno;
+	err = landlock();
+	if (err)
+		return err;
+	return set_limits(conf, kind);
+}
+
+/* --------------------------------------------------------------- seccomp */
+
+#define BOTH   3
+#define ENGINE 1
+#define PARSER 2
+
+struct call {
+	int nr;
+	int who;
+};
+
+/* clang-format off */
+static const struct call calls[] = {
+	{ SCMP_SYS(read), BOTH },
+	{ SCMP_SYS(write), BOTH },
+	{ SCMP_SYS(readv), BOTH },
+	{ SCMP_SYS(writev), BOTH },
+	{ SCMP_SYS(pread64), BOTH },
+	{ SCMP_SYS(pwrite64), PARSER },
+	{ SCMP_SYS(ftruncate), PARSER },
+	{ SCMP_SYS(lseek), BOTH },
+	{ SCMP_SYS(fstat), BOTH },
+	{ SCMP_SYS(newfstatat), BOTH }, /* glibc's fstat; paths are Landlock's */
+	{ SCMP_SYS(close), BOTH },
+	{ SCMP_SYS(sendmsg), BOTH },
+	{ SCMP_SYS(recvmsg), BOTH },
+	{ SCMP_SYS(mmap), BOTH },
+	{ SCMP_SYS(munmap), BOTH },
+	{ SCMP_SYS(mremap), BOTH },
+	{ SCMP_SYS(madvise), BOTH },
+	{ SCMP_SYS(brk), BOTH },
+	{ SCMP_SYS(futex), BOTH },
+	{ SCMP_SYS(getpid), BOTH },
+	{ SCMP_SYS(gettid), BOTH },
+	{ SCMP_SYS(getrandom), BOTH },
+	{ SCMP_SYS(clock_gettime), BOTH },
+	{ SCMP_SYS(gettimeofday), BOTH },
+	{ SCMP_SYS(rt_sigprocmask), BOTH },
+	{ SCMP_SYS(rt_sigaction), BOTH },
+	{ SCMP_SYS(rt_sigreturn), BOTH },
+	{ SCMP_SYS(sigaltstack), BOTH },
+	{ SCMP_SYS(restart_syscall), BOTH },
+	{ SCMP_SYS(exit), BOTH },
+	{ SCMP_SYS(exit_group), BOTH },
+	{ SCMP_SYS(fadvise64), BOTH },
+	{ SCMP_SYS(readahead), ENGINE },
+	{ SCMP_SYS(poll), ENGINE },
+	{ SCMP_SYS(ppoll), ENGINE },
+	{ SCMP_SYS(epoll_ctl), ENGINE },
+	{ SCMP_SYS(epoll_wait), ENGINE },
+	{ SCMP_SYS(epoll_pwait), ENGINE },
+	{ SCMP_SYS(io_uring_enter), ENGINE },
+	{ SCMP_SYS(io_submit), ENGINE },
+	{ SCMP_SYS(io_getevents), ENGINE },
+	{ SCMP_SYS(set_robust_list), ENGINE },
+	{ SCMP_SYS(rseq), ENGINE },
+	{ SCMP_SYS(sched_yield), ENGINE },
+	{ SCMP_SYS(sched_getaffinity), ENGINE },
+	{ SCMP_SYS(sched_setaffinity), ENGINE },
+	{ SCMP_SYS(sched_getparam), ENGINE },
+	{ SCMP_SYS(sched_getscheduler), ENGINE },
+	{ SCMP_SYS(getcpu), ENGINE },
+	{ SCMP_SYS(nanosleep), ENGINE },
+	{ SCMP_SYS(clock_nanosleep), ENGINE },
+	{ SCMP_SYS(membarrier), ENGINE },
+	{ SCMP_SYS(mlock), ENGINE },
+	{ SCMP_SYS(munlock), ENGINE },
+	{ SCMP_SYS(mbind), ENGINE },
+	{ SCMP_SYS(sysinfo), ENGINE },
+};
+/* clang-format on */
+
+/* mprotect and mmap never make memory executable; clone only makes threads. */
+static int add_conditional(scmp_filter_ctx ctx, enum sandbox_kind kind)
+{
+	int err;
+
+	err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
+			       SCMP_A2(SCMP_CMP_MASKED_EQ, 4, 0));
+	if (err || kind == SANDBOX_PARSER)
+		return err;
+	err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
+			       SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0));
+	if (!err)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+				       SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD,
+					       CLONE_THREAD));
+	/* Its arguments are in memory; without it glibc takes clone(). */
+	if (!err)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),
+				       SCMP_SYS(clone3), 0);
+	return err;
+}
+
+static int add_calls(scmp_filter_ctx ctx, enum sandbox_kind kind)
+{
+	int who = kind == SANDBOX_ENGINE ? ENGINE : PARSER;
+	size_t i;
+	int err = 0;
+
+	for (i = 0; !err && i < sizeof(calls) / sizeof(calls[0]); i++) {
+		if (!(calls[i].who & who))
+			continue;
+		if (calls[i].nr == SCMP_SYS(mmap))
+			err = seccomp_rule_add(
+				ctx, SCMP_ACT_ALLOW, calls[i].nr, 1,
+				SCMP_A2(SCMP_CMP_MASKED_EQ, 4, 0));
+		else
+			err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i].nr,
+					       0);
+		if (err == -EDOM) /* not on this architecture */
+			err = 0;
+	}
+	return err;
+}
+
+int sandbox_filter(const struct conf *conf, enum sandbox_kind kind)
+{
+#ifdef HEARTH_SANITIZE
+	(void)conf;
+	(void)kind;
+	return 0; /* its run-time library needs what a filter forbids */
+#else
+	scmp_filter_ctx ctx;
+	int err;
+
+	if (!conf->sandbox)
+		return 0;
+	if (prctl(PR_GET_SECCOMP) < 0) {
+		log_info("sandbox: this kernel has no seccomp filters");
+		return 0;
+	}
+	ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	if (!ctx)
+		return -ENOMEM;
+	/* All threads, those of the backend too. */
+	err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
+	if (!err)
+		err = add_calls(ctx, kind);
+	if (!err)
+		err = add_conditional(ctx, kind);
+	if (!err)
+		err = seccomp_load(ctx);
+	seccomp_release(ctx);
+	return err;
+#endif
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * spawn.c - starting the engine and parsers.
+ *
+ * Re-executed, not merely forked: a fresh address space, no descriptor but
+ * those named here, an empty environment, a session of its own.
+ */
+#include "spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MAX_ENV 16
+#define SAFE_FD 64 /* above all fixed numbers */
+
+extern char **environ;
+
+static int self_fd = -1;
+
+int spawn_init(void)
+{
+	self_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	return self_fd < 0 ? -errno : 0;
+}
+
+static int conf_memfd(const struct conf *conf)
+{
+	int fd = memfd_create("conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, conf, sizeof(*conf)) != (ssize_t)sizeof(*conf) ||
+	    fcntl(fd, F_ADD_SEALS,
+		  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)) {
+		err = errno ? -errno : -EIO;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int spawn_conf(struct conf *conf)
+{
+	ssize_t n = pread(SPAWN_CONF_FD, conf, sizeof(*conf), 0);
+
+	if (n < 0)
+		return -errno;
+	return n == (ssize_t)sizeof(*conf) ? 0 : -EBADMSG;
+}
+
+/* What sanitizers, coverage and tests of the loop read; nothing else. */
+static int env_wanted(const char *e)
+{
+	static const char *const prefix[] = { "ASAN_", "UBSAN_", "LSAN_",
+					      "TSAN_", "HEARTH_EPOLL=" };
+	size_t i;
+
+	for (i = 0; i < sizeof(prefix) / sizeof(prefix[0]); i++)
+		if (!strncmp(e, prefix[i], strlen(prefix[i])))
+			return 1;
+	return 0;
+}
+
+/* Fixed numbers: 3, 4, 5. Only async-signal-safe calls from here on. */
+static void __attribute__((noreturn))
+child_exec(const char *mode, const int fds[3])
+{
+	char arg0[] = "hearthd";
+	char arg1[16];
+	char *argv[] = { arg0, arg1, NULL };
+	char *env[MAX_ENV + 1];
+	sigset_t none;
+	int high[3];
+	size_t n = 0;
+	size_t i;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	setsid();
+	strncpy(arg1, mode, sizeof(arg1) - 1);
+	arg1[sizeof(arg1) - 1] = 0;
+	for (i = 0; environ[i] && n < MAX_ENV; i++)
+		if (env_wanted(environ[i]))
+			env[n++] = environ[i];
+	env[n] = NULL;
+	for (i = 0; i < 3; i++) {
+		high[i] = fds[i] < 0 ? -1
+				     : fcntl(fds[i], F_DUPFD_CLOEXEC, SAFE_FD);
+		if (fds[i] >= 0 && high[i] < 0)
+			_exit(126);
+	}
+	for (i = 0; i < 3; i++)
+		if (high[i] >= 0 && dup2(high[i], PROC_FD + (int)i) < 0)
+			_exit(126);
+	/* Descriptors that we inherited without CLOEXEC go no further. */
+	close_range(PROC_FD + (high[2] < 0 ? 2 : 3), ~0u, CLOSE_RANGE_CLOEXEC);
+	syscall(SYS_execveat, self_fd, "", argv, env, AT_EMPTY_PATH);
+	_exit(127);
+}
+
+int spawn(struct child *c, const char *mode, const struct conf *conf,
+	  int stats_fd)
+{
+	int sv[2] = { -1, -1 };
+	int fds[3];
+	int err;
+
+	c->pid = -1;
+	c->pidfd = -1;
+	c->ctl = -1;
+	fds[2] = stats_fd;
+	fds[1] = conf_memfd(conf);
+	if (fds[1] < 0)
+		return fds[1];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv)) {
+		err = -errno;
+		goto out;
+	}
+	fds[0] = sv[1];
+	c->pid = fork();
+	if (!c->pid)
+		child_exec(mode, fds);
+	if (c->pid < 0) {
+		err = -errno;
+		goto out;
+	}
+	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
+	if (c->pidfd < 0) {
+		err = -errno;
+		kill(c->pid, SIGKILL);
+		goto out;
+	}
+	fcntl(sv[0], F_SETFL, O_NONBLOCK);
+	c->ctl = sv[0];
+	sv[0] = -1;
+	err = 0;
+out:
+	close(fds[1]);
+	if (sv[0] >= 0)
+		close(sv[0]);
+	if (sv[1] >= 0)
+		close(sv[1]);
+	return err;
+}
