@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,6 +47,15 @@ uint64_t loop_now(void)
 
 /* ---------------------------------------------------------------- drivers */
 
+/* liburing 2.3 does not export its functions for these two. */
+static int ring_register(struct io_uring *r, unsigned int op, void *arg,
+			 unsigned int n)
+{
+	if (syscall(SYS_io_uring_register, r->ring_fd, op, arg, n) < 0)
+		return -errno;
+	return 0;
+}
+
 /*
  * The ring starts disabled, so that its operations can be frozen first: what
  * runs here needs poll, its removal and close, and can never do more.
@@ -65,7 +75,7 @@ static int restrict_ring(struct io_uring *r)
 	}
 	res[n].opcode = IORING_RESTRICTION_REGISTER_OP;
 	res[n++].register_op = IORING_REGISTER_ENABLE_RINGS;
-	return io_uring_register_restrictions(r, res, n);
+	return ring_register(r, IORING_REGISTER_RESTRICTIONS, res, n);
 }
 
 static int ring_open(struct io_uring *r)
@@ -86,7 +96,8 @@ static int ring_open(struct io_uring *r)
 			continue;
 		err = restrict_ring(r);
 		if (!err)
-			err = io_uring_enable_rings(r);
+			err = ring_register(r, IORING_REGISTER_ENABLE_RINGS,
+					    NULL, 0);
 		if (!err && !(r->features & IORING_FEAT_EXT_ARG))
 			err = -ENOSYS;
 		if (!err)
