@@ -94,41 +94,51 @@ static void scale(float *x, float s, uint32_t n)
 		vs_n(x + i, vmul(vl_n(x + i, n - i), v1(s)), n - i);
 }
 
+/* Whole vectors are loaded and stored whole: masks are for the ends. */
 static void rope_halves(float *x, const float *cos, const float *sin,
 			uint32_t h)
 {
+	float *y = x + h;
 	uint32_t i, n;
-	v16 a, b;
+	v16 a, b, r;
 
-	for (i = 0; i < h; i += L) {
-		n = h - i < L ? h - i : L;
-		a = vl_n(x + i, n);
-		b = vl_n(x + h + i, n);
-		vs_n(x + i,
-		     vfma(a, vl_n(cos + i, n), vmul(b, vl_n(sin + i, n))), n);
-		vs_n(x + h + i,
-		     vfma(b, vl_n(cos + h + i, n),
-			  vmul(a, vl_n(sin + h + i, n))),
-		     n);
+	for (i = 0; i + L <= h; i += L) {
+		a = vl(x + i);
+		b = vl(y + i);
+		vs(x + i, vfma(a, vl(cos + i), vmul(b, vl(sin + i))));
+		vs(y + i, vfma(b, vl(cos + h + i), vmul(a, vl(sin + h + i))));
 	}
+	n = h - i;
+	if (!n)
+		return;
+	a = vl_n(x + i, n);
+	b = vl_n(y + i, n);
+	r = vfma(a, vl_n(cos + i, n), vmul(b, vl_n(sin + i, n)));
+	vs_n(x + i, r, n);
+	r = vfma(b, vl_n(cos + h + i, n), vmul(a, vl_n(sin + h + i, n)));
+	vs_n(y + i, r, n);
 }
 
 static void rope(float *x, const float *cos, const float *sin, uint32_t n,
 		 bool halves)
 {
-	uint32_t i, k;
+	uint32_t i;
 	v16 a;
 
 	if (halves) {
 		rope_halves(x, cos, sin, n / 2);
 		return;
 	}
-	for (i = 0; i < n; i += L) {
-		k = n - i < L ? n - i : L;
-		a = vl_n(x + i, k);
-		a = vfma(a, vl_n(cos + i, k), vmul(vswap(a), vl_n(sin + i, k)));
-		vs_n(x + i, a, k);
+	for (i = 0; i + L <= n; i += L) {
+		a = vl(x + i);
+		vs(x + i, vfma(a, vl(cos + i), vmul(vswap(a), vl(sin + i))));
 	}
+	n -= i;
+	if (!n)
+		return;
+	a = vl_n(x + i, n);
+	a = vfma(a, vl_n(cos + i, n), vmul(vswap(a), vl_n(sin + i, n)));
+	vs_n(x + i, a, n);
 }
 
 INLINE v16 silu(v16 g)
