@@ -548,7 +548,7 @@ static void bench(void)
 		{ .dim = 64, .group = 1, .n_tok = 1, .pos = 383 },
 	};
 	static struct attn_mem m;
-	static float x[MAX_N], y[MAX_N], out[MAX_N];
+	static float x[MAX_N], y[MAX_N], c1[MAX_N], s1[MAX_N], out[MAX_N];
 	static uint16_t h[MAX_N];
 	struct vec_attn a;
 	char name[32];
@@ -557,13 +557,18 @@ static void bench(void)
 	setup();
 	fill(x, 2048, PLAIN);
 	fill(y, 2048, PLAIN);
+	fill(out, 2048, PLAIN);
+	for (i = 0; i < 2048; i++) {
+		c1[i] = cosf((float)(i / 2));
+		s1[i] = i % 2 ? sinf((float)(i / 2)) : -sinf((float)(i / 2));
+	}
 	for (l = 0; l <= cpu_detect() && l <= CPU_AVX512; l++) {
 		int reps = l ? 2000 : 100;
 
+		BENCH("rope", "Gelem/s", 2048,
+		      kernels[l].rope(out, c1, s1, 2048, false));
 		BENCH("rmsnorm", "Gelem/s", 2048,
 		      kernels[l].rmsnorm(out, x, y, 2048, 1e-5f));
-		BENCH("rope", "Gelem/s", 2048,
-		      kernels[l].rope(out, x, y, 2048, false));
 		BENCH("silu", "Gelem/s", 2048,
 		      kernels[l].glu[VEC_SILU](out, x, y, 2048));
 		BENCH("gelu", "Gelem/s", 2048,
