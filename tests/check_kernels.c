@@ -160,12 +160,12 @@ static void fill_weights(enum fmt f, enum weights kind, uint8_t *data, size_t n)
 		tame(f, data, n / fmt_info[f].block);
 		return;
 	}
-	x = malloc(n * sizeof(*x));
-	ck_assert_ptr_nonnull(x);
-	for (i = 0; i < n; i++)
+	x = calloc(n, sizeof(*x));
+	for (i = 0; x && i < n; i++)
 		x[i] = kind == W_NORMAL ? 0.02f * gauss()
 					: gauss() * powf(10, 8 * uniform() - 4);
-	fmt_info[f].quant(x, data, n);
+	if (x)
+		fmt_info[f].quant(x, data, n);
 	free(x);
 }
 

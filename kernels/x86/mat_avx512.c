@@ -18,9 +18,14 @@
 /* Blocks of 32 columns in a decoded chunk: with a tile's activations (a
  * kilobyte a block) it stays in L1. */
 #define CHUNK 16
-/* Tokens whose sums are kept between chunks, and bytes of their activations:
- * they are read once a panel and should come from L2. */
-#define TOKENS	     256
+/* The same for few tokens: memory should never wait long for arithmetic. */
+#define CHUNK_FEW 4
+/* Panels and tokens whose sums are kept between chunks, and bytes of the
+ * tokens' activations: they are read once a panel and should come from L2.
+ * Several panels, because results of one are a line a token, which is a page
+ * a token when there are many rows. */
+#define PANELS	     4
+#define TOKENS	     128
 #define TOKENS_BYTES (1u << 20)
 /* How far ahead of the codes to prefetch. */
 #define AHEAD 2048
@@ -217,10 +222,67 @@ struct chunk {
 typedef void tile_fn(const struct chunk *c, uint32_t n,
 		     const struct act_block *x, __m512 *acc);
 
+/* sum += w * the quad at @q, which is broadcast on its way from memory: one
+ * instruction, which compilers do not make of two intrinsics. */
+INLINE __m512i dot(__m512i sum, __m512i w, const int8_t *q)
+{
+	__asm__("vpdpbusd %2%{1to16%}, %1, %0"
+		: "+v"(sum)
+		: "v"(w), "m"(*(const int32_t *)q));
+	return sum;
+}
+
+/* Tokens [t0, t1) of a tile over a block. Quads go outside and tokens inside,
+ * so that neighbouring instructions do not wait for each other. */
+INLINE void tile_step(const struct chunk *c, uint32_t b,
+		      const struct act_block *x, __m512 *acc, const int t0,
+		      const int t1, const int groups, const int has_min)
+{
+	const int quads = 8 / groups;
+	__m512i sum[8], w;
+	int g, i, t;
+
+#pragma GCC unroll 2
+	for (g = 0; g < groups; g++) {
+#pragma GCC unroll 8
+		for (t = t0; t < t1; t++) {
+			if (has_min)
+				sum[t - t0] = _mm512_setzero_si512();
+			else
+				sum[t - t0] = _mm512_set1_epi32(
+					groups == 1 ? x[t].off : x[t].off16[g]);
+		}
+#pragma GCC unroll 8
+		for (i = g * quads; i < (g + 1) * quads; i++) {
+			w = c->w[b][i];
+#pragma GCC unroll 8
+			for (t = t0; t < t1; t++)
+				sum[t - t0] =
+					dot(sum[t - t0], w, x[t].q + 4 * i);
+		}
+#pragma GCC unroll 8
+		for (t = t0; t < t1; t++) {
+			__m512 sd = _mm512_mul_ps(c->scale[b][g],
+						  _mm512_set1_ps(x[t].d));
+
+			acc[t] = _mm512_fmadd_ps(
+				_mm512_cvtepi32_ps(sum[t - t0]), sd, acc[t]);
+			if (has_min)
+				acc[t] = _mm512_fmadd_ps(
+					c->min[b][g],
+					_mm512_set1_ps(groups == 1
+							       ? x[t].ds
+							       : x[t].ds16[g]),
+					acc[t]);
+		}
+	}
+}
+
 /* A tile of @h tokens over the @n blocks of a chunk. */
 INLINE void tile(const struct chunk *c, uint32_t n, const struct act_block *x,
 		 __m512 *sums, const int h, const int groups, const int has_min)
 {
+	const int half = h > 8 ? (h + 1) / 2 : h;
 	__m512 acc[ACT_TILE];
 	uint32_t b;
 	int t;
@@ -229,10 +291,9 @@ INLINE void tile(const struct chunk *c, uint32_t n, const struct act_block *x,
 	for (t = 0; t < h; t++)
 		acc[t] = sums[t];
 	for (b = 0; b < n; b++, x += h) {
-#pragma GCC unroll 16
-		for (t = 0; t < h; t++)
-			acc[t] = step(c->w[b], c->scale[b], c->min[b], x + t,
-				      groups, has_min, acc[t]);
+		tile_step(c, b, x, acc, 0, half, groups, has_min);
+		if (h > half)
+			tile_step(c, b, x, acc, half, h, groups, has_min);
 	}
 #pragma GCC unroll 16
 	for (t = 0; t < h; t++)
@@ -288,53 +349,98 @@ INLINE void decode(const uint8_t *w, const uint8_t *sp, uint32_t b0, uint32_t n,
 		   const int group, const int kind, uint32_t scale_bytes)
 {
 	const int s = kind == SHAPE_OFF ? 8 - lo - hi : 0;
-	const uint32_t unit = (lo + hi) * 64u,
-		       per = (uint32_t)block / ACT_BLOCK;
-	uint32_t b;
+	const uint32_t unit = (lo + hi) * 64u;
+	const uint32_t per = (uint32_t)block / ACT_BLOCK;
+	uint32_t b, l;
 
-	for (b = 0; b < n; b++) {
-		load_codes(w + (size_t)(b0 + b) * unit, lo, hi, s, c->w[b]);
-		load_scales(sp + (size_t)((b0 + b) / per) * scale_bytes, b0 + b,
-			    block, group, kind, s, c->scale[b], c->min[b]);
+	w += (size_t)b0 * unit;
+	for (b = 0; b < n; b++, w += unit) {
+		const uint8_t *scales =
+			sp + (size_t)((b0 + b) / per) * scale_bytes;
+
+#pragma GCC unroll 8
+		for (l = 0; l < unit; l += 64)
+			_mm_prefetch(w + AHEAD + l, _MM_HINT_T0);
+		_mm_prefetch(scales + AHEAD / 4, _MM_HINT_T0);
+		load_codes(w, lo, hi, s, c->w[b]);
+		load_scales(scales, b0 + b, block, group, kind, s, c->scale[b],
+			    c->min[b]);
+	}
+}
+
+/* A share of the next chunk while a tile runs: all at once would wait. */
+INLINE const uint8_t *prefetch(const uint8_t *p, uint32_t bytes)
+{
+	uint32_t i;
+
+	for (i = 0; i < bytes; i += 64)
+		_mm_prefetch(p + i, _MM_HINT_T1);
+	return p + i;
+}
+
+/* Sums of tokens [t0, t0 + tokens) over one panel. */
+INLINE void mul_panel(const struct mat *m, uint32_t p, const struct act *a,
+		      uint32_t t0, uint32_t tokens, __m512 *acc,
+		      struct chunk *c, const int block, const int lo,
+		      const int hi, const int group, const int kind)
+{
+	const uint32_t nb = m->cols / ACT_BLOCK, unit = (lo + hi) * 64u;
+	const uint32_t scale_bytes = shapes[m->fmt].scale_bytes;
+	const uint32_t most = tokens <= ACT_TILE ? CHUNK_FEW : CHUNK;
+	const size_t bytes = mat_panel_bytes(m->fmt, m->cols);
+	const uint8_t *w = (const uint8_t *)m->data + p * bytes, *next;
+	tile_fn *const *fn = tiles[group == 16][kind != SHAPE_OFF];
+	uint32_t t, b, n, slice;
+
+	for (t = 0; t < tokens; t++)
+		acc[t] = _mm512_setzero_ps();
+	for (b = 0; b < nb; b += most) {
+		n = nb - b < most ? nb - b : most;
+		decode(w, w + (size_t)nb * unit, b, n, c, block, lo, hi, group,
+		       kind, scale_bytes);
+		next = w + (size_t)(b + n) * unit;
+		if (b + n >= nb)
+			next = w + bytes;
+		slice = n * unit * ACT_TILE / (tokens + ACT_TILE - 1);
+		for (t = 0; t < tokens; t += ACT_TILE) {
+			if (tokens > ACT_TILE)
+				next = prefetch(next, slice);
+			fn[act_step(a, t0 + t) - 1](c, n, act_at(a, t0 + t, b),
+						    acc + t);
+		}
 	}
 }
 
 INLINE void mul_many(const struct mat *m, uint32_t panel0, uint32_t panel1,
-		     const struct act *a, float *out, size_t out_stride,
-		     bool add, const int block, const int lo, const int hi,
+		     const struct act *a, float *out, size_t stride, bool add,
+		     const int block, const int lo, const int hi,
 		     const int group, const int kind)
 {
-	const size_t bytes = mat_panel_bytes(m->fmt, m->cols);
-	const uint32_t nb = m->cols / ACT_BLOCK, unit = (lo + hi) * 64u;
-	const uint32_t scale_bytes = shapes[m->fmt].scale_bytes;
-	tile_fn *const *fn = tiles[group == 16][kind != SHAPE_OFF];
-	uint32_t most, t0, t, p, b, n, h, tokens;
-	__m512 acc[TOKENS];
+	const uint32_t row = m->cols / ACT_BLOCK * sizeof(struct act_block);
+	uint32_t most = TOKENS_BYTES / row / ACT_TILE * ACT_TILE;
+	uint32_t t0, t, p, i, n, tokens;
+	__m512 acc[PANELS][TOKENS];
 	struct chunk c;
 
-	most = TOKENS_BYTES / (nb * sizeof(struct act_block)) / ACT_TILE *
-	       ACT_TILE;
 	most = most < ACT_TILE ? ACT_TILE : most > TOKENS ? TOKENS : most;
 	for (t0 = 0; t0 < a->n; t0 += tokens) {
 		tokens = a->n - t0 < most ? a->n - t0 : most;
-		for (p = panel0; p < panel1; p++) {
-			const uint8_t *w = (const uint8_t *)m->data + p * bytes;
-
+		for (p = panel0; p < panel1; p += n) {
+			n = panel1 - p < PANELS ? panel1 - p : PANELS;
+			/* their pages will be there when the sums are */
 			for (t = 0; t < tokens; t++)
-				acc[t] = _mm512_setzero_ps();
-			for (b = 0; b < nb; b += CHUNK) {
-				n = nb - b < CHUNK ? nb - b : CHUNK;
-				decode(w, w + (size_t)nb * unit, b, n, &c,
-				       block, lo, hi, group, kind, scale_bytes);
-				for (t = 0; t < tokens; t += ACT_TILE) {
-					h = act_step(a, t0 + t);
-					fn[h - 1](&c, n, act_at(a, t0 + t, b),
-						  acc + t);
-				}
-			}
+				for (i = 0; i < n; i++)
+					__builtin_prefetch(
+						out + (t0 + t) * stride +
+							(p + i) * MAT_PANEL,
+						1);
+			for (i = 0; i < n; i++)
+				mul_panel(m, p + i, a, t0, tokens, acc[i], &c,
+					  block, lo, hi, group, kind);
 			for (t = 0; t < tokens; t++)
-				store(m, p, acc[t], out + (t0 + t) * out_stride,
-				      add);
+				for (i = 0; i < n; i++)
+					store(m, p + i, acc[i][t],
+					      out + (t0 + t) * stride, add);
 		}
 	}
 }
