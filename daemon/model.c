@@ -1,182 +1,135 @@
 /* SPDX-License-Identifier: MIT */
-/* model.c - from a model's files to its image. */
+/* model.c - sizes of a model's KV cache, and what it needs to be scheduled. */
+#include "model.h"
+
 #include <errno.h>
-#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "gguf.h"
-#include "image_write.h"
+/* Without another word: room for so many full contexts, if there is memory. */
+#define KV_CONTEXTS 4
+/* When nobody can say how much memory is free. */
+#define KV_UNKNOWN (1ull << 30)
 
-static int write_all(int fd, const void *p, size_t n, char why[160])
+static int no_memory(char why[160], const char *what, uint64_t need,
+		     uint64_t have)
 {
-	const char *c = p;
-	ssize_t put;
-
-	while (n) {
-		put = write(fd, c, n);
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put <= 0) {
-			int err = put < 0 ? errno : EIO;
-
-			snprintf(why, 160, "image: write: %s", strerror(err));
-			return -err;
-		}
-		c += put;
-		n -= (size_t)put;
-	}
-	return 0;
+	snprintf(why, 160, "%s needs %" PRIu64 " bytes, %" PRIu64 " are free",
+		 what, need, have);
+	return -ENOMEM;
 }
 
-static int open_src(struct gguf_src *src, int fd, unsigned int part,
+/* Bytes that the KV cache may take at most. */
+static int kv_bound(const struct backend_info *info,
+		    const struct model_room *room, uint64_t *bound,
 		    char why[160])
 {
-	struct stat st;
+	uint64_t fixed = info->weight_bytes + info->scratch_bytes, left;
 
-	if (fstat(fd, &st) < 0) {
-		int err = errno;
-
-		snprintf(why, 160, "part %u: fstat: %s", part, strerror(err));
-		return -err;
-	}
-	if (!S_ISREG(st.st_mode)) {
-		snprintf(why, 160, "part %u: not a regular file", part);
-		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-	}
-	*src = (struct gguf_src){ .fd = fd, .bytes = (uint64_t)st.st_size };
+	*bound = room->free ? room->free : KV_UNKNOWN;
+	if (!room->limit)
+		return 0;
+	left = room->limit > room->used ? room->limit - room->used : 0;
+	if (fixed + info->kv_block_bytes > left)
+		return no_memory(why, "model", fixed + info->kv_block_bytes,
+				 left);
+	if (!room->free || left - fixed < *bound)
+		*bound = left - fixed;
 	return 0;
 }
 
-static int parse(int image_fd, const int *fds, unsigned int n,
-		 unsigned int flags, char why[160])
+int model_size(struct run_limits *lim, const struct image_hparams *hp,
+	       const struct backend_info *info, const struct proc_load *l,
+	       uint64_t kv_bytes, uint32_t max_seqs,
+	       const struct model_room *room, char why[160])
 {
-	struct gguf_src src[IMAGE_MAX_FILES];
-	struct gguf *g;
-	void *image;
-	unsigned int i;
-	size_t bytes;
-	int ret;
-
-	if (!n || n > IMAGE_MAX_FILES) {
-		snprintf(why, 160, "%u files, want 1..%u", n, IMAGE_MAX_FILES);
-		return -EINVAL;
-	}
-	for (i = 0; i < n; i++) {
-		ret = open_src(&src[i], fds[i], i + 1, why);
-		if (ret)
-			return ret;
-	}
-	ret = gguf_open(&g, src, n, why);
-	if (ret)
-		return ret;
-	ret = image_build(g, flags, &image, &bytes, why);
-	gguf_close(g);
-	if (ret)
-		return ret;
-	ret = write_all(image_fd, image, bytes, why);
-	free(image);
-	return ret;
-}
-
-int parser_run(int image_fd, const int *fds, unsigned int n, char why[160])
-{
-	return parse(image_fd, fds, n, 0, why);
-}
-
-/* "x-00001-of-00003.gguf": how many, and where the number is; else 1. */
-static unsigned int split_name(const char *path, size_t *at)
-{
-	static const char form[] = "-00001-of-NNNNN.gguf";
-	size_t n = strlen(path), len = sizeof(form) - 1, i;
-	unsigned int count = 0;
-	const char *p;
-
-	if (n < len)
-		return 1;
-	p = path + n - len;
-	for (i = 0; i < len; i++) {
-		if (form[i] != 'N' && form[i] != p[i])
-			return 1;
-		if (form[i] == 'N' && (p[i] < '0' || p[i] > '9'))
-			return 1;
-		if (form[i] == 'N')
-			count = count * 10 + (unsigned int)(p[i] - '0');
-	}
-	*at = n - len + 1;
-	return count;
-}
-
-static int open_parts(const char *path, int *fds, unsigned int *n_fds,
-		      char why[160])
-{
-	size_t at = 0;
-	unsigned int i, n = split_name(path, &at);
-	char name[4096], number[16];
+	const uint64_t block = info->kv_block_bytes;
+	uint64_t ctx = hp->n_ctx_train, bound, bytes, need, n;
 	int err;
 
-	*n_fds = 0;
-	if (!n || n > IMAGE_MAX_FILES || strlen(path) >= sizeof(name)) {
-		snprintf(why, 160, "%.80s: %u parts", path, n);
+	if (l->n_ctx > ctx) {
+		snprintf(why, 160,
+			 "context of %u tokens wanted, the model has %u",
+			 l->n_ctx, hp->n_ctx_train);
 		return -EINVAL;
 	}
-	strcpy(name, path);
-	for (i = 0; i < n; i++) {
-		if (n > 1) {
-			snprintf(number, sizeof(number), "%05u", i + 1);
-			memcpy(name + at, number, 5);
-		}
-		fds[i] = open(name, O_RDONLY | O_CLOEXEC);
-		if (fds[i] < 0) {
-			err = errno;
-			snprintf(why, 160, "%.100s: %s", name, strerror(err));
-			return -err;
-		}
-		++*n_fds;
+	if (l->n_ctx)
+		ctx = l->n_ctx;
+	err = kv_bound(info, room, &bound, why);
+	if (err)
+		return err;
+	need = kv_blocks_for(ctx) * block;
+	bytes = l->kv_bytes ? l->kv_bytes : kv_bytes;
+	if (bytes > bound)
+		return no_memory(why, "KV cache", bytes, bound);
+	if (!bytes) {
+		bytes = need * KV_CONTEXTS;
+		/* Half of what is free is for others, but not of a limit. */
+		if (!room->limit)
+			bound /= 2;
+		if (bytes > bound)
+			bytes = bound;
 	}
+	n = bytes / block;
+	if (l->n_ctx && n * block < need)
+		return no_memory(why, "context", need, bytes);
+	if (!n)
+		return no_memory(why, "KV cache", block, bytes);
+	if (ctx > n * KV_BLOCK)
+		ctx = n * KV_BLOCK;
+	/* More could never be used. */
+	if (n > kv_blocks_for(ctx) * max_seqs)
+		n = kv_blocks_for(ctx) * max_seqs;
+	if (n > UINT32_MAX / 2)
+		n = UINT32_MAX / 2;
+	lim->n_ctx = (uint32_t)ctx;
+	lim->n_vocab = hp->n_vocab;
+	lim->n_embd = hp->n_embd;
+	lim->n_blocks = (uint32_t)n;
+	lim->block_bytes = block;
 	return 0;
 }
 
-int model_parse_path(const char *path, unsigned int flags, int *image_fd,
-		     int *fds, unsigned int *n_fds, char why[160])
+int model_new(struct model **out, const struct mem *mem,
+	      const struct backend_conf *bc, uint32_t n_flows,
+	      const struct run_limits *lim)
 {
-	int own[IMAGE_MAX_FILES], fd = -1, ret;
-	unsigned int n = 0;
-	bool keep = false;
+	struct model *m = mem_alloc(mem, 1, sizeof(*m));
+	int err = -ENOMEM;
 
-	ret = open_parts(path, own, &n, why);
-	if (ret)
-		goto out;
-	fd = memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0) {
-		ret = -errno;
-		snprintf(why, 160, "memfd_create: %s", strerror(-ret));
-		goto out;
-	}
-	ret = parse(fd, own, n, flags, why);
-	if (ret)
-		goto out;
-	if (fcntl(fd, F_ADD_SEALS,
-		  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) <
-	    0) {
-		ret = -errno;
-		snprintf(why, 160, "image: seal: %s", strerror(-ret));
-		goto out;
-	}
-	*image_fd = fd;
-	keep = fds != NULL;
-	if (keep) {
-		memcpy(fds, own, n * sizeof(*own));
-		*n_fds = n;
-	}
-out:
-	while (!keep && n)
-		close(own[--n]);
-	if (ret && fd >= 0)
-		close(fd);
-	return ret;
+	*out = NULL;
+	if (!m)
+		return -ENOMEM;
+	m->lim = *lim;
+	m->sum = mem_alloc(mem, (size_t)bc->max_seqs * lim->n_embd,
+			   sizeof(*m->sum));
+	if (!m->sum)
+		goto fail;
+	err = kv_init(&m->kv, mem, lim->n_blocks, bc->max_seqs,
+		      (uint32_t)kv_blocks_for(lim->n_ctx));
+	if (err)
+		goto fail;
+	err = sched_init(&m->sched, mem, &m->kv, n_flows, bc->max_seqs);
+	if (err)
+		goto fail;
+	err = batch_init(&m->plan, mem, bc);
+	if (err)
+		goto fail;
+	*out = m;
+	return 0;
+fail:
+	model_free(m, mem);
+	return err;
+}
+
+void model_free(struct model *m, const struct mem *mem)
+{
+	if (!m)
+		return;
+	batch_fini(&m->plan, mem);
+	sched_fini(&m->sched, mem);
+	kv_fini(&m->kv, mem);
+	mem_free(mem, m->sum);
+	mem_free(mem, m);
 }

@@ -112,6 +112,9 @@ struct ring_d {
 	_Alignas(64) uint32_t cq_tail; /* daemon: entries completed; futex */
 	_Alignas(64) uint32_t sq_head; /* daemon: entries consumed */
 	_Alignas(64) uint32_t daemon_waiting; /* kick me through the eventfd */
+	/* The daemon's own: which entry it is at, and cq_tail before that. */
+	_Alignas(64) uint32_t taking_sq;
+	uint32_t taking_cq;
 };
 
 /* What a submission entry asks for. */

@@ -1,0 +1,723 @@
+/* SPDX-License-Identifier: MIT */
+/* engine.c - sessions in, tokens out: the one place that knows both ends. */
+#include "engine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model.h"
+#include "sample.h"
+#include "session.h"
+
+/* Output rows of a step beyond one for each sequence. */
+#define SPARE_ROWS 32
+
+/* One uid's share of the engine. */
+struct flow {
+	uint32_t uid;
+	uint32_t n_sessions;
+	uint64_t n_reqs;
+};
+
+/**
+ * struct engine - what there is
+ * @age: requests accepted so far
+ */
+struct engine {
+	const struct conf *conf;
+	struct engine_env env;
+	struct mem mem;
+	struct backend_conf bc;
+	const struct backend_ops *ops;
+	struct proc_stats *st;
+	uint64_t age;
+	uint32_t n_flows;
+	uint32_t n_models;
+	struct flow *flows;
+	struct session *sessions;
+	struct model *models[WIRE_MAX_MODELS];
+	struct sampler sampler;
+};
+
+static void count(_Atomic uint64_t *x, uint64_t n)
+{
+	atomic_fetch_add_explicit(x, n, memory_order_relaxed);
+}
+
+static void set(_Atomic uint64_t *x, uint64_t n)
+{
+	atomic_store_explicit(x, n, memory_order_relaxed);
+}
+
+static uint64_t now(const struct engine *e)
+{
+	return e->env.now_ns(e->env.arg);
+}
+
+void engine_backend_conf(const struct conf *conf, struct backend_conf *bc)
+{
+	memset(bc, 0, sizeof(*bc));
+	bc->n_threads = (uint32_t)conf->threads;
+	bc->cpu_level = -1;
+	bc->max_seqs = conf->max_batch ? (uint32_t)conf->max_batch : 1;
+	bc->max_tokens = (uint32_t)conf->step_tokens;
+	/* A step in which everybody generates has room for prompts too. */
+	if (bc->max_tokens < bc->max_seqs + KV_BLOCK)
+		bc->max_tokens = bc->max_seqs + KV_BLOCK;
+	bc->max_out = bc->max_seqs + SPARE_ROWS;
+	bc->spin_us = (uint32_t)conf->spin_us;
+	bc->token_us = (uint32_t)conf->oracle_us;
+}
+
+int engine_new(struct engine **out, const struct conf *conf,
+	       const struct engine_env *env, const struct backend_ops *ops,
+	       struct proc_stats *stats)
+{
+	const struct mem mem = { env->arg, env->alloc, env->free };
+	struct engine *e;
+
+	*out = NULL;
+	e = mem_alloc(&mem, 1, sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	e->conf = conf;
+	e->env = *env;
+	e->mem = mem;
+	e->ops = ops;
+	e->st = stats;
+	engine_backend_conf(conf, &e->bc);
+	e->n_flows = PROC_MAX_SESSIONS;
+	if (conf->max_sessions && conf->max_sessions < e->n_flows)
+		e->n_flows = (uint32_t)conf->max_sessions;
+	e->flows = mem_alloc(&mem, e->n_flows, sizeof(*e->flows));
+	if (!e->flows) {
+		mem_free(&mem, e);
+		return -ENOMEM;
+	}
+	*out = e;
+	return 0;
+}
+
+void engine_free(struct engine *e)
+{
+	struct mem mem;
+
+	if (!e)
+		return;
+	mem = e->mem;
+	while (e->sessions)
+		engine_session_end(e, e->sessions->id);
+	while (e->n_models)
+		engine_model_del(e, e->models[0]->id);
+	sample_fini(&e->sampler, &mem);
+	mem_free(&mem, e->flows);
+	mem_free(&mem, e);
+}
+
+static struct model *find_model(const struct engine *e, uint64_t id)
+{
+	uint32_t i;
+
+	for (i = 0; i < e->n_models; i++)
+		if (e->models[i]->id == id)
+			return e->models[i];
+	return NULL;
+}
+
+static struct session *find_session(const struct engine *e, uint64_t id)
+{
+	struct session *s;
+
+	for (s = e->sessions; s; s = s->next)
+		if (s->id == id)
+			return s;
+	return NULL;
+}
+
+/* Wake the clients for whom something was posted. */
+static void wake(struct engine *e)
+{
+	struct session *s;
+	uint32_t how;
+
+	for (s = e->sessions; s; s = s->next) {
+		how = session_wake(s);
+		if (how)
+			e->env.wake(e->env.arg, s->id, &s->ring_d->cq_tail,
+				    s->event_fd, how);
+	}
+}
+
+static void show_kv(struct model *m)
+{
+	set(&m->st->kv_used,
+	    (uint64_t)(m->kv.n_blocks - m->kv.n_free) * m->lim.block_bytes);
+}
+
+/* Out of scheduler and accounts: the session part is the caller's. */
+static void unschedule(struct engine *e, struct req *r)
+{
+	struct model *m = r->m;
+
+	sched_del(&m->sched, r);
+	e->flows[r->flow].n_reqs--;
+	count(&m->st->n_active, (uint64_t)-1);
+	set(&m->st->t_idle_ns, now(e));
+	show_kv(m);
+}
+
+static void end(struct engine *e, struct req *r, enum ring_finish how, int err)
+{
+	if (how == RING_FIN_CANCEL)
+		count(&e->st->n_cancelled, 1);
+	unschedule(e, r);
+	session_finish(r, how, err, RING_OK, now(e));
+}
+
+static bool live(const struct req *r)
+{
+	return r->state == REQ_QUEUED || r->state == REQ_RUNNING;
+}
+
+static void end_all(struct engine *e, struct session *s, int err)
+{
+	uint32_t i;
+
+	for (i = 0; i < s->l.n_slots && s->n_live; i++)
+		if (live(&s->reqs[i]))
+			end(e, &s->reqs[i],
+			    err ? RING_FIN_ERROR : RING_FIN_CANCEL, err);
+}
+
+/* ------------------------------------------------------------- sessions */
+
+static int flow_get(struct engine *e, uint32_t uid, uint32_t *flow)
+{
+	uint32_t i, unused = e->n_flows;
+
+	for (i = 0; i < e->n_flows; i++) {
+		if (!e->flows[i].n_sessions && unused == e->n_flows)
+			unused = i;
+		if (e->flows[i].n_sessions && e->flows[i].uid == uid)
+			break;
+	}
+	if (i == e->n_flows)
+		i = unused;
+	if (i == e->n_flows)
+		return -EAGAIN;
+	e->flows[i].uid = uid;
+	e->flows[i].n_sessions++;
+	*flow = i;
+	return 0;
+}
+
+int engine_session_new(struct engine *e, const struct proc_session *ps, void *c,
+		       void *d, int event_fd)
+{
+	struct session *s;
+	uint32_t flow;
+	int err;
+
+	if (find_session(e, ps->id))
+		return -EEXIST;
+	err = flow_get(e, ps->uid, &flow);
+	if (err)
+		return err;
+	err = session_new(&s, &e->mem, ps, c, d, event_fd, now(e));
+	if (err) {
+		e->flows[flow].n_sessions--;
+		return err;
+	}
+	s->flow = flow;
+	s->next = e->sessions;
+	e->sessions = s;
+	count(&e->st->n_sessions, 1);
+	/* A recovered one may have been told something. */
+	wake(e);
+	return 0;
+}
+
+void engine_session_end(struct engine *e, uint64_t id)
+{
+	struct session **p, *s;
+	struct proc_id gone = { id };
+
+	for (p = &e->sessions; *p && (*p)->id != id; p = &(*p)->next)
+		;
+	s = *p;
+	if (!s)
+		return;
+	end_all(e, s, 0);
+	*p = s->next;
+	e->flows[s->flow].n_sessions--;
+	count(&e->st->n_sessions, (uint64_t)-1);
+	session_free(s, &e->mem);
+	e->env.notify(e->env.arg, PROC_SESSION_GONE, &gone, sizeof(gone));
+}
+
+void engine_grant(struct engine *e, uint64_t session, uint64_t model)
+{
+	struct session *s = find_session(e, session);
+	uint32_t i;
+
+	if (!s || !session_grant(s, model))
+		return;
+	/* Full: models that never came, or went before they were granted. */
+	for (i = s->n_grants; i-- > 0;)
+		if (!find_model(e, s->grants[i]))
+			session_revoke(s, s->grants[i]);
+	session_grant(s, model);
+}
+
+/* It broke the protocol: nothing of it runs on, the monitor hangs up. */
+static void expel(struct engine *e, struct session *s)
+{
+	struct proc_status st = { .id = s->id, .err = -EPROTO };
+
+	s->told = true;
+	end_all(e, s, -EPROTO);
+	snprintf(st.text, sizeof(st.text), "%s", s->bad);
+	e->env.notify(e->env.arg, PROC_SESSION_BAD, &st, sizeof(st));
+}
+
+/* --------------------------------------------------------------- models */
+
+static struct proc_model_stats *stats_get(struct engine *e, uint64_t id)
+{
+	struct proc_model_stats *m, *unused = NULL;
+	uint32_t i;
+
+	for (i = 0; i < WIRE_MAX_MODELS; i++) {
+		m = &e->st->model[i];
+		if (m->id == id)
+			return m;
+		if (!m->id && !unused)
+			unused = m;
+	}
+	if (unused)
+		set(&unused->id, id);
+	return unused;
+}
+
+static int grow_sampler(struct engine *e, uint32_t n_vocab)
+{
+	struct sampler s;
+	int err;
+
+	if (n_vocab <= e->sampler.max_vocab)
+		return 0;
+	err = sample_init(&s, &e->mem, n_vocab);
+	if (err) {
+		sample_fini(&s, &e->mem);
+		return err;
+	}
+	sample_fini(&e->sampler, &e->mem);
+	e->sampler = s;
+	return 0;
+}
+
+static uint64_t mem_used(const struct engine *e)
+{
+	uint64_t n = 0;
+	uint32_t i;
+
+	for (i = 0; i < e->n_models; i++)
+		n += e->models[i]->mem_bytes;
+	return n;
+}
+
+static void tell_model(struct engine *e, uint64_t id, int err)
+{
+	struct session *s;
+
+	for (s = e->sessions; s; s = s->next)
+		if (session_granted(s, id))
+			session_model_event(s, id, err);
+}
+
+int engine_model_add(struct engine *e, const struct proc_load *l,
+		     const struct image *im, struct backend_model *bm,
+		     uint32_t *n_ctx, uint64_t *kv_bytes, char why[160])
+{
+	struct model_room room = { .limit = e->conf->mem_bytes,
+				   .used = mem_used(e) };
+	struct backend_info info;
+	struct run_limits lim;
+	struct model *m = NULL;
+	int err;
+
+	snprintf(why, 160, "no memory for the model's tables");
+	if (find_model(e, l->id) || e->n_models == WIRE_MAX_MODELS) {
+		snprintf(why, 160, "%u models are resident, %u may be",
+			 e->n_models, WIRE_MAX_MODELS);
+		return -ENOSPC;
+	}
+	e->ops->info(bm, &info);
+	if (e->env.mem_available)
+		room.free = e->env.mem_available(e->env.arg);
+	err = model_size(&lim, &im->h->hp, &info, l, e->conf->kv_bytes,
+			 e->bc.max_seqs, &room, why);
+	if (err)
+		return err;
+	err = grow_sampler(e, lim.n_vocab);
+	if (err)
+		return err;
+	err = model_new(&m, &e->mem, &e->bc, e->n_flows, &lim);
+	if (err)
+		return err;
+	err = e->ops->kv_alloc(bm, lim.n_blocks);
+	if (err) {
+		snprintf(why, 160, "no memory for %u KV blocks of %llu bytes",
+			 lim.n_blocks, (unsigned long long)lim.block_bytes);
+		goto fail;
+	}
+	err = -ENOSPC;
+	m->st = stats_get(e, l->id);
+	if (!m->st) {
+		snprintf(why, 160, "no counters for another model");
+		goto fail;
+	}
+	m->id = l->id;
+	m->im = im;
+	m->bm = bm;
+	m->info = info;
+	m->mem_bytes = info.weight_bytes + info.scratch_bytes +
+		       lim.n_blocks * lim.block_bytes;
+	e->models[e->n_models++] = m;
+	*n_ctx = lim.n_ctx;
+	*kv_bytes = lim.n_blocks * lim.block_bytes;
+	why[0] = '\0';
+	tell_model(e, l->id, 0);
+	wake(e);
+	return 0;
+fail:
+	model_free(m, &e->mem);
+	return err;
+}
+
+void engine_model_del(struct engine *e, uint64_t id)
+{
+	struct model *m = find_model(e, id);
+	struct session *s;
+	uint32_t i;
+
+	if (!m)
+		return;
+	for (s = e->sessions; s; s = s->next)
+		for (i = 0; i < s->l.n_slots && s->n_live; i++)
+			if (live(&s->reqs[i]) && s->reqs[i].m == m)
+				end(e, &s->reqs[i], RING_FIN_ERROR, -ENODEV);
+	tell_model(e, id, -ENODEV);
+	for (s = e->sessions; s; s = s->next)
+		session_revoke(s, id);
+	for (i = 0; e->models[i] != m; i++)
+		;
+	e->models[i] = e->models[--e->n_models];
+	set(&m->st->kv_used, 0);
+	set(&m->st->n_active, 0);
+	set(&m->st->n_prefill, 0);
+	set(&m->st->n_decode, 0);
+	set(&m->st->t_idle_ns, 0);
+	set(&m->st->load_done, 0);
+	set(&m->st->load_total, 0);
+	set(&m->st->id, 0);
+	model_free(m, &e->mem);
+	wake(e);
+}
+
+/* ------------------------------------------- client ring -> session -> queue */
+
+static void refuse(struct engine *e, struct session *s,
+		   const struct session_cmd *cmd, enum ring_refusal reason,
+		   int err, uint64_t arg, uint64_t limit)
+{
+	struct run_refusal why;
+
+	run_refuse(&why, reason, err, arg, limit);
+	session_refuse(s, cmd, &why);
+	count(&e->st->n_refused, 1);
+}
+
+static void run(struct engine *e, struct session *s,
+		const struct session_cmd *cmd)
+{
+	struct flow *f = &e->flows[s->flow];
+	struct model *m = find_model(e, cmd->run.model);
+	struct req *r;
+
+	if (!session_granted(s, cmd->run.model)) {
+		refuse(e, s, cmd, RING_BAD_MODEL, -ENOENT, cmd->run.model, 0);
+		return;
+	}
+	if (!m) {
+		refuse(e, s, cmd, RING_NOT_READY, -EAGAIN, cmd->run.model, 0);
+		return;
+	}
+	if (e->conf->max_requests_uid &&
+	    f->n_reqs >= e->conf->max_requests_uid) {
+		refuse(e, s, cmd, RING_TOO_MANY, -EAGAIN, f->n_reqs + 1,
+		       e->conf->max_requests_uid);
+		return;
+	}
+	if (session_accept(s, cmd, &m->lim, now(e), &r)) {
+		count(&e->st->n_refused, 1);
+		return;
+	}
+	r->m = m;
+	r->age = e->age++;
+	f->n_reqs++;
+	count(&e->st->n_requests, 1);
+	count(&m->st->n_active, 1);
+	sched_add(&m->sched, r);
+}
+
+/* Take what one session has submitted. Return: true if there is more. */
+static bool poll_session(struct engine *e, struct session *s)
+{
+	struct session_cmd cmd;
+	int n;
+
+	for (n = 0; n < SESSION_BUDGET; n++) {
+		switch (session_take(s, &cmd)) {
+		case SESSION_NOTHING:
+			return false;
+		case SESSION_HANDLED:
+			continue;
+		case SESSION_RUN:
+			run(e, s, &cmd);
+			break;
+		case SESSION_CANCEL:
+			end(e, cmd.req, RING_FIN_CANCEL, 0);
+			break;
+		case SESSION_RELEASE:
+			if (live(cmd.req)) {
+				count(&e->st->n_cancelled, 1);
+				unschedule(e, cmd.req);
+			}
+			session_release(cmd.req);
+			break;
+		}
+		session_taken(s);
+	}
+	return session_ready(s);
+}
+
+bool engine_poll(struct engine *e)
+{
+	struct session *s;
+	bool more = false;
+	uint32_t i;
+
+	for (s = e->sessions; s; s = s->next) {
+		more |= poll_session(e, s);
+		if (s->bad && !s->told)
+			expel(e, s);
+	}
+	wake(e);
+	for (i = 0; i < e->n_models; i++)
+		more |= sched_busy(&e->models[i]->sched);
+	set(&e->st->busy, more);
+	count(&e->st->beat, 1);
+	return more;
+}
+
+/* ------------------------------------------------- backend -> sampler -> ring */
+
+static bool is_in(const uint32_t *ids, uint64_t n, uint32_t token)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i++)
+		if (ids[i] == token)
+			return true;
+	return false;
+}
+
+/* The next token of @r, and whether it is the last. */
+static void choose(struct engine *e, struct model *m, struct req *r,
+		   const float *logits, uint64_t t)
+{
+	struct ring_top top[RING_MAX_TOP_LOGPROBS];
+	const struct image *im = m->im;
+	struct ring_token token;
+
+	r->fail = sample_token(&e->sampler, r, logits, m->lim.n_vocab, &token,
+			       r->top ? top : NULL);
+	if (r->fail)
+		return;
+	if (is_in(r->stop, r->run.n_stop, token.token)) {
+		r->how = RING_FIN_STOP;
+		return;
+	}
+	if (!(r->run.flags & RING_RUN_IGNORE_EOS) &&
+	    is_in(im->eog, im->h->eog.n, token.token)) {
+		r->how = RING_FIN_EOS;
+		return;
+	}
+	session_token(r, &token, top, t);
+	count(&m->st->n_decode, 1);
+	if (r->n_out == r->max_out)
+		r->how = RING_FIN_LENGTH;
+}
+
+static void embed(struct model *m, struct req *r, const float *hidden)
+{
+	const uint32_t n = m->lim.n_embd;
+	double *sum = m->sum + (size_t)r->seq * n;
+	uint32_t i;
+
+	if (!sample_finite(hidden, n)) {
+		r->fail = -EDOM;
+		return;
+	}
+	if (r->run.flags & RING_RUN_EMBED_LAST) {
+		memcpy(r->embed, hidden, n * sizeof(*hidden));
+		r->n_embed = r->n_prompt;
+		return;
+	}
+	if (!r->n_embed)
+		memset(sum, 0, n * sizeof(*sum));
+	for (i = 0; i < n; i++)
+		sum[i] += (double)hidden[i];
+	if (++r->n_embed < r->n_prompt)
+		return;
+	for (i = 0; i < n; i++)
+		r->embed[i] = (float)(sum[i] / r->n_prompt);
+}
+
+static void keep_logits(struct model *m, struct req *r, const float *logits)
+{
+	const uint32_t n = m->lim.n_vocab;
+
+	if (!sample_finite(logits, n)) {
+		r->fail = -EDOM;
+		return;
+	}
+	memcpy(r->logits + (size_t)r->next_logits++ * n, logits,
+	       n * sizeof(*logits));
+}
+
+/* What the step gave: to the requests, row by row. */
+static void take_rows(struct engine *e, struct model *m, uint64_t t)
+{
+	const struct batch *b = &m->plan.b;
+	const struct batch_row *w;
+	uint32_t i = 0, j = 0, row;
+	const float *logits;
+
+	while ((w = batch_next(&m->plan, &i, &j, &row))) {
+		logits = b->logits + (size_t)row * m->lim.n_vocab;
+		if (w->what & BATCH_LOGITS && !w->r->fail)
+			keep_logits(m, w->r, logits);
+		if (w->what & BATCH_EMBED && !w->r->fail)
+			embed(m, w->r, b->hidden + (size_t)row * m->lim.n_embd);
+		if (w->what & BATCH_SAMPLE && !w->r->fail)
+			choose(e, m, w->r, logits, t);
+	}
+}
+
+static void take(struct engine *e, struct model *m, int err)
+{
+	const struct batch *b = &m->plan.b;
+	uint64_t t = now(e), n_prompt = 0;
+	struct req *r;
+	uint32_t i;
+
+	for (i = 0; i < b->n_seqs; i++) {
+		r = m->plan.reqs[i];
+		if (err) {
+			r->fail = err;
+			continue;
+		}
+		if (r->n_done < r->n_prompt)
+			n_prompt += r->n_now < r->n_prompt - r->n_done
+					    ? r->n_now
+					    : r->n_prompt - r->n_done;
+		r->n_done += r->n_now;
+		session_prefilled(r);
+	}
+	count(&m->st->n_prefill, n_prompt);
+	if (!err)
+		take_rows(e, m, t);
+	for (i = 0; i < b->n_seqs; i++) {
+		r = m->plan.reqs[i];
+		if (!r->max_out && r->n_done == r->n_prompt)
+			r->how = RING_FIN_DONE;
+		if (r->fail)
+			end(e, r, RING_FIN_ERROR, r->fail);
+		else if (r->how)
+			end(e, r, r->how, 0);
+		else
+			session_progress(r);
+	}
+}
+
+/* One step of one model: queue -> batch -> backend -> sampler -> rings. */
+static void step(struct engine *e, struct model *m)
+{
+	uint64_t n_preempted = m->sched.n_preempted, t;
+	uint32_t i;
+	int err;
+
+	sched_admit(&m->sched);
+	if (!sched_plan(&m->sched, e->bc.max_tokens, e->bc.max_out))
+		return;
+	batch_build(&m->plan, &m->sched, m->lim.n_vocab);
+	t = now(e);
+	for (i = 0; i < m->plan.b.n_seqs; i++)
+		session_started(m->plan.reqs[i], t);
+	err = e->ops->step(m->bm, &m->plan.b);
+	take(e, m, err);
+	count(&e->st->n_steps, 1);
+	count(&e->st->n_preempted, m->sched.n_preempted - n_preempted);
+	show_kv(m);
+}
+
+bool engine_step(struct engine *e)
+{
+	bool more = false;
+	uint32_t i;
+
+	for (i = 0; i < e->n_models; i++) {
+		if (!sched_busy(&e->models[i]->sched))
+			continue;
+		step(e, e->models[i]);
+		wake(e);
+		more |= sched_busy(&e->models[i]->sched);
+	}
+	count(&e->st->beat, 1);
+	return more;
+}
+
+bool engine_idle(struct engine *e)
+{
+	struct session *s;
+	uint32_t i;
+
+	for (i = 0; i < e->n_models; i++)
+		if (sched_busy(&e->models[i]->sched))
+			return false;
+	for (s = e->sessions; s; s = s->next)
+		session_sleep(s, true);
+	/* Pairs with the clients', between sq_tail and daemon_waiting. */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (s = e->sessions; s; s = s->next) {
+		if (session_ready(s) || (s->bad && !s->told)) {
+			engine_awake(e);
+			return false;
+		}
+	}
+	set(&e->st->busy, 0);
+	return true;
+}
+
+void engine_awake(struct engine *e)
+{
+	struct session *s;
+
+	for (s = e->sessions; s; s = s->next)
+		session_sleep(s, false);
+}
