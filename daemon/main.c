@@ -51,6 +51,7 @@ static void set(struct conf *c, char *arg)
 	*eq = 0;
 	if (conf_set(c, arg, eq + 1, why))
 		fatalx("-o %s", why);
+	*eq = '='; /* as ps shows it */
 }
 
 /* The file first, whatever the order of the arguments. */
@@ -165,7 +166,7 @@ static int run_monitor(int argc, char **argv)
 	mon_free(m);
 	listen_close(&ln);
 	if (err)
-		fatal(err, "engine: cannot be started");
+		fatal(err, "leaving: the engine cannot be kept running");
 	return 0;
 }
 

@@ -264,8 +264,11 @@ static void restart(struct loop_timer *t)
 	struct mon *m = t->arg;
 	int err = mon_engine_start(m);
 
-	if (err)
-		fatal(err, "engine: cannot be started");
+	if (!err)
+		return;
+	log_warn(err, "engine: cannot be started");
+	m->fail = err;
+	m->stop = true;
 }
 
 static void log_death(const siginfo_t *si)
@@ -298,8 +301,11 @@ static void pid_ready(struct loop_src *src, uint32_t revents)
 		e->n_quick = 0;
 	else if (e->n_quick < MAX_QUICK)
 		e->n_quick++;
-	if (!was_ready && e->n_quick == MAX_QUICK)
-		fatalx("engine: died at once, %u times in a row", e->n_quick);
+	if (!was_ready && e->n_quick == MAX_QUICK) {
+		m->fail = -EIO;
+		m->stop = true;
+		return;
+	}
 	if (e->n_quick <= 1)
 		restart(&e->restart);
 	else

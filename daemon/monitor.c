@@ -479,5 +479,5 @@ int mon_run(struct mon *m)
 	idle_check(m);
 	while (!err && !m->stop)
 		loop_run(m->loop, true);
-	return err;
+	return err ? err : m->fail;
 }

@@ -158,6 +158,7 @@ struct mon {
 	uint64_t n_accepted;
 	uint64_t n_refused;
 	int reserve; /* an fd to give away when there are none */
+	int fail; /* why it stops, when that is no good reason */
 	bool stop;
 };
 

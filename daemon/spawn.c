@@ -26,8 +26,16 @@ static int self_fd = -1;
 
 int spawn_init(void)
 {
-	self_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-	return self_fd < 0 ? -errno : 0;
+	int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	/* Out of the way of the numbers a child gets. */
+	self_fd = fcntl(fd, F_DUPFD_CLOEXEC, SAFE_FD);
+	err = self_fd < 0 ? -errno : 0;
+	close(fd);
+	return err;
 }
 
 static int conf_memfd(const struct conf *conf)
