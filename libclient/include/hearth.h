@@ -435,8 +435,9 @@ struct hearth_event {
  * hearth_next() - wait for the next event of any request
  * @timeout_ms: 0 does not wait, negative waits for ever
  *
- * Return: 0 and *ev; -EAGAIN when there is none in time; -ENOTCONN when the
- * daemon is gone (every unfinished request first gets its ERROR event).
+ * Return: 0 and *ev; -EAGAIN when there is none in time; -ENOENT when
+ * @timeout_ms is negative and no request runs; -ENOTCONN when the daemon is
+ * gone (every unfinished request first gets its ERROR event).
  */
 HEARTH_API int hearth_next(struct hearth *h, struct hearth_event *ev,
 			   int timeout_ms);
