@@ -84,6 +84,10 @@ struct cmd {
 
 extern const struct cmd cmds[]; /* ends with a row whose name is NULL */
 
+const struct cmd *cmd_find(const char *name); /* NULL: there is none */
+int cmd_unknown(const char *name);	      /* says so, with near names */
+void tool_overview(FILE *f);
+
 /* All of main(), so that tests can call it. */
 int tool_main(int argc, char **argv);
 

@@ -15,7 +15,7 @@ const struct cmd cmds[] = {
 };
 #undef CMD
 
-static const struct cmd *find(const char *name)
+const struct cmd *cmd_find(const char *name)
 {
 	const struct cmd *c;
 
@@ -25,7 +25,7 @@ static const struct cmd *find(const char *name)
 	return NULL;
 }
 
-static int unknown(const char *name)
+int cmd_unknown(const char *name)
 {
 	const char *list[N_ELEM(cmds)];
 	char buf[200];
@@ -37,40 +37,6 @@ static int unknown(const char *name)
 	return tool_usage(NULL,
 			  "there is no verb '%s'%s%s (hearth help lists them)",
 			  name, *buf ? "; near to it: " : "", buf);
-}
-
-static void overview(FILE *f)
-{
-	const struct cmd *c;
-	const char *b = term_style(f, STYLE_BOLD);
-	const char *e = term_style(f, STYLE_NONE);
-
-	fputs("usage: hearth [--socket PATH] VERB [options] [arguments]\n\n",
-	      f);
-	for (c = cmds; c->name; c++)
-		fprintf(f, "  %s%-11s%s %s\n", b, c->name, e, c->summary);
-	fputs("\nhearth help VERB shows a verb's options; "
-	      "hearth(1) has the rest.\n",
-	      f);
-}
-
-const struct opt opts_help[] = { { .type = OPT_END } };
-
-int cmd_help(const struct cmd *c, int argc, char **argv)
-{
-	const struct cmd *v;
-
-	if (argc > 1)
-		return tool_usage(c, "takes one verb");
-	if (!argc) {
-		overview(stdout);
-		return EXIT_OK;
-	}
-	v = find(argv[0]);
-	if (!v)
-		return unknown(argv[0]);
-	opt_help(v, stdout);
-	return EXIT_OK;
 }
 
 /* Does the user ask for help with this verb? Only before a "--". */
@@ -92,7 +58,7 @@ int tool_main(int argc, char **argv)
 	term_init();
 	while (i < argc && argv[i][0] == '-') {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-			overview(stdout);
+			tool_overview(stdout);
 			return tool_flush();
 		}
 		if (!strcmp(argv[i], "--version") || !strcmp(argv[i], "-V")) {
@@ -112,12 +78,12 @@ int tool_main(int argc, char **argv)
 		}
 	}
 	if (i == argc) {
-		overview(stderr);
+		tool_overview(stderr);
 		return EXIT_USAGE;
 	}
-	c = find(argv[i]);
+	c = cmd_find(argv[i]);
 	if (!c)
-		return unknown(argv[i]);
+		return cmd_unknown(argv[i]);
 	argc -= i + 1;
 	argv += i + 1;
 	if (wants_help(argc, argv)) {

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * line.c - line editing on libedit.
+ *
+ * Characters are read here, not by libedit, for two reasons: Ctrl-C must come
+ * back at once, and a pasted text (terminals mark it when asked to) must not
+ * be sent at its first line end. Line ends inside a paste become a visible
+ * stand-in while editing and are turned back afterwards.
+ */
+#include <errno.h>
+#include <histedit.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "line.h"
+
+#define STAND_IN      L'\u2424' /* SYMBOL FOR NEWLINE */
+#define STAND_IN_UTF8 "\xe2\x90\xa4"
+#define HISTORY_LINES 1000
+#define ESC	      27
+
+struct line {
+	EditLine *el;
+	History *hist;
+	const char *const *commands;
+	const char *prompt;
+	char file[4096];
+	bool paste;
+	unsigned char ahead[8]; /* bytes read and not yet given out */
+	unsigned n_ahead;
+	bool intr;
+};
+
+/* ------------------------------------------------------------- characters */
+
+static int read_byte(struct line *l)
+{
+	unsigned char c;
+	ssize_t n;
+
+	if (l->n_ahead) {
+		c = l->ahead[0];
+		memmove(l->ahead, l->ahead + 1, --l->n_ahead);
+		return c;
+	}
+	for (;;) {
+		if (tool_interrupted) {
+			l->intr = true;
+			return -1;
+		}
+		n = read(0, &c, 1);
+		if (n == 1)
+			return c;
+		if (n == 0 || errno != EINTR)
+			return -1;
+	}
+}
+
+/* After ESC: is it the mark of a paste? Bytes that are not go back. */
+static bool read_mark(struct line *l)
+{
+	static const char tail[] = "[200~";
+	struct pollfd p = { .fd = 0, .events = POLLIN };
+	unsigned char seen[8];
+	unsigned n = 0;
+	int c;
+
+	while (n < 5) {
+		if (!l->n_ahead && poll(&p, 1, 20) <= 0)
+			break;
+		c = read_byte(l);
+		if (c < 0)
+			break;
+		seen[n++] = (unsigned char)c;
+		/* "[201~" differs from "[200~" in one place only. */
+		if (c != tail[n - 1] && !(n == 4 && c == '1'))
+			break;
+	}
+	if (n == 5 && seen[4] == '~') {
+		l->paste = seen[3] == '0';
+		return true;
+	}
+	memmove(l->ahead + n, l->ahead, l->n_ahead);
+	memcpy(l->ahead, seen, n);
+	l->n_ahead += n;
+	return false;
+}
+
+static int decode(struct line *l, int c, wchar_t *out)
+{
+	int more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc0 ? 1 : 0;
+	uint32_t v = more == 3	 ? (uint32_t)c & 7
+		     : more == 2 ? (uint32_t)c & 15
+		     : more == 1 ? (uint32_t)c & 31
+				 : (uint32_t)c;
+
+	while (more-- > 0) {
+		c = read_byte(l);
+		if (c < 0)
+			return c;
+		v = v << 6 | ((uint32_t)c & 63);
+	}
+	*out = (wchar_t)v;
+	return 1;
+}
+
+static int get_char(EditLine *el, wchar_t *out)
+{
+	struct line *l;
+	int c;
+
+	el_get(el, EL_CLIENTDATA, &l);
+	for (;;) {
+		c = read_byte(l);
+		if (c < 0)
+			return l->intr ? -1 : 0;
+		if (c == ESC && l->n_ahead + 6 < sizeof(l->ahead) &&
+		    read_mark(l))
+			continue;
+		if (l->paste && (c == '\n' || c == '\r')) {
+			*out = STAND_IN;
+			return 1;
+		}
+		if (l->paste && c == '\t')
+			c = ' '; /* Tab would complete */
+		return decode(l, c, out);
+	}
+}
+
+/* -------------------------------------------------------------- completion */
+
+static unsigned char complete(EditLine *el, int ch)
+{
+	const LineInfo *li = el_line(el);
+	size_t n = (size_t)(li->cursor - li->buffer), k = 0;
+	const char *found = NULL;
+	struct line *l;
+	unsigned hits = 0, i;
+
+	(void)ch;
+	el_get(el, EL_CLIENTDATA, &l);
+	for (i = 0; l->commands[i]; i++) {
+		if (strncmp(l->commands[i], li->buffer, n))
+			continue;
+		if (!hits++) {
+			found = l->commands[i];
+			k = strlen(found);
+		}
+		while (strncmp(found, l->commands[i], k))
+			k--;
+	}
+	if (!found || !n || k <= n)
+		return CC_ERROR;
+	{
+		char rest[64];
+
+		snprintf(rest, sizeof(rest), "%.*s%s", (int)(k - n), found + n,
+			 hits == 1 ? " " : "");
+		el_insertstr(el, rest);
+	}
+	return CC_REFRESH;
+}
+
+static char *give_prompt(EditLine *el)
+{
+	struct line *l;
+
+	el_get(el, EL_CLIENTDATA, &l);
+	return (char *)l->prompt;
+}
+
+/* ----------------------------------------------------------------- history */
+
+/* $HEARTH_HISTORY, or a file of the state directory; empty switches it off. */
+static void find_history(struct line *l)
+{
+	const char *set = getenv("HEARTH_HISTORY");
+	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	char dir[4096];
+
+	if (set) {
+		snprintf(l->file, sizeof(l->file), "%s", set);
+		return;
+	}
+	if (state && *state == '/')
+		snprintf(dir, sizeof(dir), "%.4000s", state);
+	else if (home && *home == '/')
+		snprintf(dir, sizeof(dir), "%.4000s/.local/state", home);
+	else
+		return;
+	/* ~/.local and ~/.local/state may both be missing. */
+	if (!state && home) {
+		char up[4096];
+
+		snprintf(up, sizeof(up), "%.4000s/.local", home);
+		mkdir(up, 0700);
+	}
+	mkdir(dir, 0700);
+	strcat(dir, "/hearth");
+	mkdir(dir, 0700);
+	snprintf(l->file, sizeof(l->file), "%.4080s/history", dir);
+}
+
+void line_remember(struct line *l, const char *text)
+{
+	struct str s = { 0 };
+	HistEvent ev;
+
+	for (; *text; text++)
+		if (*text == '\n')
+			str_add(&s, STAND_IN_UTF8, 3);
+		else
+			str_add(&s, text, 1);
+	if (s.n)
+		history(l->hist, &ev, H_ENTER, s.p);
+	str_free(&s);
+}
+
+/* ------------------------------------------------------------------- lines */
+
+int line_open(struct line **out, const char *const *commands)
+{
+	struct line *l = xrealloc(NULL, 1, sizeof(*l));
+	HistEvent ev;
+
+	memset(l, 0, sizeof(*l));
+	*out = NULL;
+	l->commands = commands;
+	l->prompt = "";
+	l->el = el_init("hearth", stdin, term_is_tty(1) ? stdout : stderr,
+			stderr);
+	l->hist = history_init();
+	if (!l->el || !l->hist) {
+		line_close(&l);
+		tool_err("the terminal cannot be set up");
+		return -ENOMEM;
+	}
+	el_set(l->el, EL_CLIENTDATA, l);
+	el_set(l->el, EL_PROMPT_ESC, give_prompt, '\1');
+	el_set(l->el, EL_EDITOR, "emacs");
+	el_set(l->el, EL_SIGNAL, 0);
+	el_set(l->el, EL_GETCFN, get_char);
+	el_set(l->el, EL_HIST, history, l->hist);
+	el_set(l->el, EL_ADDFN, "complete", "complete a command", complete);
+	el_set(l->el, EL_BIND, "^I", "complete", NULL);
+	el_set(l->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
+	el_source(l->el, NULL); /* the user's ~/.editrc */
+	history(l->hist, &ev, H_SETSIZE, HISTORY_LINES);
+	history(l->hist, &ev, H_SETUNIQUE, 1);
+	find_history(l);
+	if (*l->file)
+		history(l->hist, &ev, H_LOAD, l->file);
+	*out = l;
+	return 0;
+}
+
+void line_close(struct line **lp)
+{
+	struct line *l = *lp;
+	HistEvent ev;
+
+	if (!l)
+		return;
+	if (l->hist && *l->file && history(l->hist, &ev, H_SAVE, l->file) >= 0)
+		chmod(l->file, 0600);
+	if (l->el)
+		el_end(l->el);
+	if (l->hist)
+		history_end(l->hist);
+	free(l);
+	*lp = NULL;
+}
+
+static void add_line(struct str *s, const char *p, size_t n)
+{
+	const char *end = p + n, *mark;
+
+	while ((mark = memmem(p, (size_t)(end - p), STAND_IN_UTF8, 3))) {
+		str_add(s, p, (size_t)(mark - p));
+		str_add(s, "\n", 1);
+		p = mark + 3;
+	}
+	str_add(s, p, (size_t)(end - p));
+}
+
+static void ask_marks(bool on)
+{
+	FILE *f = term_is_tty(1) ? stdout : stderr;
+
+	if (!*term_style(f, STYLE_BOLD))
+		return; /* no terminal, or a dumb one */
+	fputs(on ? "\033[?2004h" : "\033[?2004l", f);
+	fflush(f);
+}
+
+enum line_end line_read(struct line *l, const char *prompt, struct str *s)
+{
+	const LineInfo *li;
+	const char *p;
+	int n = 0;
+
+	s->n = 0;
+	str_add(s, "", 0);
+	l->prompt = prompt;
+	l->intr = false;
+	l->paste = false;
+	tool_interrupted = 0;
+	ask_marks(true);
+	p = el_gets(l->el, &n);
+	ask_marks(false);
+	if (l->intr) {
+		li = el_line(l->el);
+		str_add(s, li->buffer, (size_t)(li->lastchar - li->buffer));
+		el_reset(l->el);
+		tool_interrupted = 0;
+		return LINE_INTR;
+	}
+	if (!p || n <= 0)
+		return LINE_EOF;
+	while (n > 0 && (p[n - 1] == '\n' || p[n - 1] == '\r'))
+		n--;
+	add_line(s, p, (size_t)n);
+	return LINE_OK;
+}
