@@ -78,8 +78,10 @@ static void add_seq(struct batch_plan *p, const struct sched *s, struct req *r,
 			token = 0;
 		}
 		what = purpose(r, r->n_done + k, &next);
-		if (what) {
-			assert(b->n_logits + *n_hidden < p->max_out);
+		/* More than was planned: likewise. */
+		if (what && b->n_logits + *n_hidden == p->max_out)
+			r->fail = -EIO;
+		else if (what) {
 			row = what & (BATCH_LOGITS | BATCH_SAMPLE)
 				      ? &p->rows[b->n_logits++]
 				      : &p->hidden[(*n_hidden)++];
