@@ -165,7 +165,7 @@ static inline uint32_t attn_tokens(const struct image_hparams *hp)
 
 /* A GLU unit makes this many rows of the result, a tile of tokens at a time. */
 #define GLU_ROWS 64
-#define GLU_TILE 64
+#define GLU_TILE 256
 
 /* plan.c: program and scratch of a model whose weights are there. */
 int plan_build(struct backend_model *m, const struct image *im,
