@@ -302,6 +302,7 @@ int cmd_bench(const struct cmd *c, int argc, char **argv)
 			  .count = 1000000 };
 	struct bench b = { .a = &a, .random = now_ns() };
 	int n = opt_parse(c, &a, argc, argv), rc;
+	bool ipc;
 
 	if (n < 0)
 		return EXIT_USAGE;
@@ -314,10 +315,12 @@ int cmd_bench(const struct cmd *c, int argc, char **argv)
 	term_catch_int();
 	if (n == 1 && !strcmp(argv[0], "hw"))
 		return bench_hw(a.json);
-	rc = tool_connect(&b.h, TOOL_START);
+	ipc = n == 1 && !strcmp(argv[0], "ipc");
+	rc = tool_connect_for(&b.h, (const char *const *)argv,
+			      ipc ? 0 : (size_t)n);
 	if (rc)
 		return rc == -EINTR ? EXIT_INTR : EXIT_FAIL;
-	if (n == 1 && !strcmp(argv[0], "ipc"))
+	if (ipc)
 		rc = bench_ipc(b.h, a.count, a.json);
 	else
 		rc = bench_models(&b, n, argv);

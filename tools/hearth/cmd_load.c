@@ -50,7 +50,7 @@ int cmd_load(const struct cmd *c, int argc, char **argv)
 	if (!n)
 		return tool_usage(c, "which model?");
 	term_catch_int();
-	rc = tool_connect(&h, TOOL_START);
+	rc = tool_connect_for(&h, (const char *const *)argv, (size_t)n);
 	for (i = 0; i < n && rc == 0; i++)
 		rc = load_one(h, argv[i], a.ctx);
 	if (h)

@@ -182,7 +182,7 @@ static int open_model(struct runner *r, const char *name)
 	uint64_t t = now_ns();
 	int rc;
 
-	rc = tool_connect(&r->h, TOOL_START);
+	rc = tool_connect_for(&r->h, &name, 1);
 	if (rc == 0)
 		rc = tool_load(r->h, &r->m, name, (uint32_t)r->a->ctx,
 			       !r->a->json);

@@ -199,6 +199,8 @@ extern const char *tool_socket; /* --socket */
 
 /* Connect, see the flags. Returns 0 or -errno after an error text. */
 int tool_connect(struct hearth **h, unsigned flags);
+/* Connect for these models; a daemon is started only if they exist. */
+int tool_connect_for(struct hearth **h, const char *const *name, size_t n);
 /* Load a model with a progress bar; says what is wrong, with near names. */
 int tool_load(struct hearth *h, struct hearth_model **m, const char *name,
 	      uint32_t n_ctx, bool bar);

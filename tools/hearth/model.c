@@ -152,6 +152,26 @@ int tool_load(struct hearth *h, struct hearth_model **m, const char *name,
 	return rc;
 }
 
+int tool_connect_for(struct hearth **h, const char *const *name, size_t n)
+{
+	char near[1024];
+	size_t i;
+	int rc = tool_connect(h, TOOL_QUIET);
+
+	if (rc != -ENOENT && rc != -ECONNREFUSED)
+		return rc;
+	/* Without a daemon nothing is resident: a name must be a file's. */
+	for (i = 0; i < n; i++) {
+		near[0] = 0;
+		rc = hearth_model_find(name[i], near, sizeof(near));
+		if (rc == -ENOENT) {
+			tool_no_model(name[i], near);
+			return rc;
+		}
+	}
+	return tool_connect(h, TOOL_START);
+}
+
 int tool_open_file(struct hearth_model **m, const char *name)
 {
 	char near[1024] = "", why[512] = "";
