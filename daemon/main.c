@@ -175,6 +175,12 @@ static int run_child(const char *mode)
 	struct conf conf;
 	int err = spawn_conf(&conf);
 
+	/* libhearth starts a parser of its own to look into a file, with
+	 * nothing but the socket */
+	if (err == -EBADF && !strcmp(mode, "--parser")) {
+		conf_init(&conf);
+		err = sandbox_user(&conf);
+	}
 	if (err)
 		fatalx("%s: is for hearthd itself", mode);
 	close(SPAWN_CONF_FD);

@@ -3,8 +3,8 @@
  * openfile.c - a model file's vocabulary and metadata without a daemon.
  *
  * The header of a model file may be hostile, so it is not parsed here either:
- * `hearthd --parser N` does it as a sandboxed child with exactly the fds it
- * needs, and what it wrote is checked like any image.
+ * `hearthd --parser` does it as a sandboxed child that is handed the files and
+ * an empty image, and what it wrote is checked like any image.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@
 #include "openfile.h"
 
 #define PARSE_MS 60000
-#define HIGH_FD	 100 /* above every number the child is given */
+#define HIGH_FD	 100
 
 extern char **environ;
 
@@ -89,59 +89,69 @@ struct parser {
 	int image;
 };
 
-/* Fixed numbers in the child: 3 the socket, 4 the image, 5.. the files. They
- * are duplicated out of the way first, so that none overwrites another. */
-static int spawn_parser(struct parser *p, const char *path, int child_sock,
-			const int *fds, int n)
+/* The child gets the socket as fd 3 and nothing else. */
+static int spawn_parser(struct parser *p, const char *path, int child_sock)
 {
-	int high[2 + WIRE_MAX_FDS];
-	char count[12];
 	char arg0[] = "hearthd";
 	char arg1[] = "--parser";
-	char *argv[] = { arg0, arg1, count, NULL };
+	char *argv[] = { arg0, arg1, NULL };
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t none;
-	int made;
+	int high;
 	int err;
-	int fd;
-	int i;
 
-	snprintf(count, sizeof(count), "%d", n);
+	/* out of the way first: dup2() onto itself would keep CLOEXEC */
+	high = fcntl(child_sock, F_DUPFD_CLOEXEC, HIGH_FD);
+	if (high < 0)
+		return -errno;
 	err = -posix_spawn_file_actions_init(&fa);
 	if (err)
-		return err;
+		goto out_fd;
 	err = -posix_spawnattr_init(&attr);
-	if (err) {
-		posix_spawn_file_actions_destroy(&fa);
-		return err;
-	}
+	if (err)
+		goto out_fa;
 	sigemptyset(&none);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	for (made = 0; !err && made < n + 2; made++) {
-		fd = made == 0	 ? child_sock
-		     : made == 1 ? p->image
-				 : fds[made - 2];
-		high[made] = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
-		if (high[made] < 0) {
-			err = -errno;
-			break;
-		}
-		err = -posix_spawn_file_actions_adddup2(&fa, high[made],
-							OPENFILE_SOCK + made);
-	}
-	/* the parser takes every further fd for a file of the model */
+	err = -posix_spawn_file_actions_adddup2(&fa, high, OPENFILE_SOCK);
 	if (!err)
 		err = -posix_spawn_file_actions_addclosefrom_np(
-			&fa, OPENFILE_SOCK + n + 2);
+			&fa, OPENFILE_SOCK + 1);
 	if (!err)
 		err = -posix_spawn(&p->pid, path, &fa, &attr, argv, environ);
-	for (i = 0; i < made; i++)
-		close(high[i]);
 	posix_spawnattr_destroy(&attr);
+out_fa:
 	posix_spawn_file_actions_destroy(&fa);
+out_fd:
+	close(high);
 	return err;
+}
+
+/* The parser's work: the image to fill and the files, in order. */
+static int give_files(struct parser *p, const int *fds, int n)
+{
+	struct openfile_ask ask = { .type = OPENFILE_LOAD,
+				    .len = sizeof(ask) - 8,
+				    .n_files = (uint32_t)n };
+	struct iovec iov = { .iov_base = &ask, .iov_len = sizeof(ask) };
+	size_t bytes = sizeof(int) * ((size_t)n + 1);
+	union {
+		char buf[CMSG_SPACE(sizeof(int) * (WIRE_MAX_FDS + 1))];
+		struct cmsghdr align;
+	} ctl = { 0 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = ctl.buf,
+			      .msg_controllen = CMSG_SPACE(bytes) };
+	struct cmsghdr *cm = CMSG_FIRSTHDR(&msg);
+
+	cm->cmsg_level = SOL_SOCKET;
+	cm->cmsg_type = SCM_RIGHTS;
+	cm->cmsg_len = CMSG_LEN(bytes);
+	memcpy(CMSG_DATA(cm), &p->image, sizeof(int));
+	memcpy(CMSG_DATA(cm) + sizeof(int), fds, bytes - sizeof(int));
+	return sendmsg(p->sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 /* The parser's one message: what it made of the files. */
@@ -193,13 +203,15 @@ static int parse(struct parser *p, const int *fds, int n, char *why, size_t m)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
 		return -errno;
 	p->sock = sv[0];
-	err = spawn_parser(p, path, sv[1], fds, n);
+	err = spawn_parser(p, path, sv[1]);
 	close(sv[1]);
 	if (err) {
 		snprintf(why, m, "cannot run %.300s: %s", path,
 			 hearth_strerror(err));
 	} else {
-		err = await_parser(p, why, m);
+		err = give_files(p, fds, n);
+		if (!err)
+			err = await_parser(p, why, m);
 		/* its end must be seen: only then can the image be sealed */
 		if (err)
 			kill(p->pid, SIGKILL);
