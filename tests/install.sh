@@ -24,12 +24,12 @@ files() {
 	for f in daemon/systemd/*.service daemon/systemd/*.socket; do
 		[ -e "$f" ] || continue
 		case $f in
-		*-user.service) d=user ;;
+		*-user.*) d=user ;;
 		*) d=system ;;
 		esac
 		b=${f##*/}
 		echo "$O/systemd/$b 644 $unit/$d/$(echo "$b" |
-			sed 's/-user\.service$/.service/')"
+			sed 's/-user\././')"
 	done
 }
 
