@@ -199,16 +199,18 @@ INLINE void tile(const struct chunk *c, uint32_t n, int half,
 {
 	__m256 acc[TILE_TOKENS];
 	uint32_t b;
-	int t, g;
+	int t;
 
 #pragma GCC unroll 4
 	for (t = 0; t < h; t++)
 		acc[t] = sums[t][half];
 	for (b = 0; b < n; b++, x += next) {
-#pragma GCC unroll 2
-		for (g = 0; g < ACT_BLOCK / group; g++)
-			tile_group(c->w[b][half], c->scale[b][half][g],
-				   c->min[b][half][g], x, acc, h, g, group,
+		tile_group(c->w[b][half], c->scale[b][half][0],
+			   c->min[b][half][0], x, acc, h, 0, group, bits,
+			   has_min);
+		if (group == 16)
+			tile_group(c->w[b][half], c->scale[b][half][1],
+				   c->min[b][half][1], x, acc, h, 1, group,
 				   bits, has_min);
 	}
 #pragma GCC unroll 4
