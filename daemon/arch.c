@@ -208,7 +208,7 @@ static int read_scaling(struct image_hparams *hp, const struct gguf *g,
 	const char *type = "linear";
 	size_t n = strlen(type);
 	float factor = 0;
-	char k[96], what[64];
+	char k[96], what[64], shown[25];
 	int ret;
 
 	ret = gguf_get_f32(g, key_of(k, arch, "rope.scale_linear"), &factor,
@@ -226,8 +226,9 @@ static int read_scaling(struct image_hparams *hp, const struct gguf *g,
 	if (n == 4 && !memcmp(type, "none", 4))
 		return 0;
 	if (n != 6 || memcmp(type, "linear", 6)) {
-		snprintf(what, sizeof(what), "scaling %.*s is not supported",
-			 (int)(n < 24 ? n : 24), type);
+		gguf_printable(shown, sizeof(shown), type, n);
+		snprintf(what, sizeof(what), "scaling %s is not supported",
+			 shown);
 		return gguf_bad_key(g, k, why, what);
 	}
 	if (factor != 0 && factor != 1) {

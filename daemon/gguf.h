@@ -137,6 +137,9 @@ static inline const char *gguf_text(const struct gguf *g, unsigned int part,
 	return (const char *)g->part[part].buf + off;
 }
 
+/* Text of a file for a message: what is not printable becomes '?'. */
+void gguf_printable(char *buf, size_t size, const char *text, size_t n);
+
 /* A number of a scalar or array element at @p as text; bytes written. */
 int gguf_print(char *buf, size_t n, enum gguf_type type, const uint8_t *p);
 

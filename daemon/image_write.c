@@ -218,6 +218,7 @@ static int draft_model(struct image_draft *d)
 	const struct gguf_tensor *embd;
 	const struct arch *arch;
 	const char *name;
+	char shown[64];
 	enum arch_id id;
 	uint32_t i;
 	size_t n;
@@ -234,9 +235,11 @@ static int draft_model(struct image_draft *d)
 		return 0;
 	}
 	id = arch_find(name, n);
-	if (id == ARCH_N)
-		return fail(d, -ENOTSUP, "architecture %.*s is not supported",
-			    (int)(n < 64 ? n : 64), name);
+	if (id == ARCH_N) {
+		gguf_printable(shown, sizeof(shown), name, n);
+		return fail(d, -ENOTSUP, "architecture %s is not supported",
+			    shown);
+	}
 	arch = archs[id];
 	embd = tensor_named(d->g, "token_embd.weight");
 	if (!embd)
