@@ -15,7 +15,9 @@ int sample_init(struct sampler *s, const struct mem *mem, uint32_t max_vocab)
 	s->count = mem_alloc(mem, max_vocab, sizeof(*s->count));
 	s->cand = mem_alloc(mem, max_vocab, sizeof(*s->cand));
 	s->pick = mem_alloc(mem, max_vocab, sizeof(*s->pick));
-	return s->row && s->count && s->cand && s->pick ? 0 : -ENOMEM;
+	s->weight = mem_alloc(mem, max_vocab, sizeof(*s->weight));
+	return s->row && s->count && s->cand && s->pick && s->weight ? 0
+								     : -ENOMEM;
 }
 
 void sample_fini(struct sampler *s, const struct mem *mem)
@@ -24,6 +26,7 @@ void sample_fini(struct sampler *s, const struct mem *mem)
 	mem_free(mem, s->count);
 	mem_free(mem, s->cand);
 	mem_free(mem, s->pick);
+	mem_free(mem, s->weight);
 	memset(s, 0, sizeof(*s));
 }
 
@@ -62,46 +65,57 @@ double sample_uniform(uint64_t seed, uint64_t position)
 	return (double)((((uint64_t)x[0] << 32 | x[1]) >> 11)) * 0x1p-53;
 }
 
+/* 2^(i/64) */
+static const double pow64[64] = {
+	0x1.0000000000000p+0, 0x1.02c9a3e778061p+0, 0x1.059b0d3158574p+0,
+	0x1.0874518759bc8p+0, 0x1.0b5586cf9890fp+0, 0x1.0e3ec32d3d1a2p+0,
+	0x1.11301d0125b51p+0, 0x1.1429aaea92de0p+0, 0x1.172b83c7d517bp+0,
+	0x1.1a35beb6fcb75p+0, 0x1.1d4873168b9aap+0, 0x1.2063b88628cd6p+0,
+	0x1.2387a6e756238p+0, 0x1.26b4565e27cddp+0, 0x1.29e9df51fdee1p+0,
+	0x1.2d285a6e4030bp+0, 0x1.306fe0a31b715p+0, 0x1.33c08b26416ffp+0,
+	0x1.371a7373aa9cbp+0, 0x1.3a7db34e59ff7p+0, 0x1.3dea64c123422p+0,
+	0x1.4160a21f72e2ap+0, 0x1.44e086061892dp+0, 0x1.486a2b5c13cd0p+0,
+	0x1.4bfdad5362a27p+0, 0x1.4f9b2769d2ca7p+0, 0x1.5342b569d4f82p+0,
+	0x1.56f4736b527dap+0, 0x1.5ab07dd485429p+0, 0x1.5e76f15ad2148p+0,
+	0x1.6247eb03a5585p+0, 0x1.6623882552225p+0, 0x1.6a09e667f3bcdp+0,
+	0x1.6dfb23c651a2fp+0, 0x1.71f75e8ec5f74p+0, 0x1.75feb564267c9p+0,
+	0x1.7a11473eb0187p+0, 0x1.7e2f336cf4e62p+0, 0x1.82589994cce13p+0,
+	0x1.868d99b4492edp+0, 0x1.8ace5422aa0dbp+0, 0x1.8f1ae99157736p+0,
+	0x1.93737b0cdc5e5p+0, 0x1.97d829fde4e50p+0, 0x1.9c49182a3f090p+0,
+	0x1.a0c667b5de565p+0, 0x1.a5503b23e255dp+0, 0x1.a9e6b5579fdbfp+0,
+	0x1.ae89f995ad3adp+0, 0x1.b33a2b84f15fbp+0, 0x1.b7f76f2fb5e47p+0,
+	0x1.bcc1e904bc1d2p+0, 0x1.c199bdd85529cp+0, 0x1.c67f12e57d14bp+0,
+	0x1.cb720dcef9069p+0, 0x1.d072d4a07897cp+0, 0x1.d5818dcfba487p+0,
+	0x1.da9e603db3285p+0, 0x1.dfc97337b9b5fp+0, 0x1.e502ee78b3ff6p+0,
+	0x1.ea4afa2a490dap+0, 0x1.efa1bee615a27p+0, 0x1.f50765b6e4540p+0,
+	0x1.fa7c1819e90d8p+0,
+};
+
 double sample_exp(double x)
 {
-	/* 1/n! */
-	static const double c[] = {
-		1.0,
-		1.0,
-		0.5,
-		1.0 / 6,
-		1.0 / 24,
-		1.0 / 120,
-		1.0 / 720,
-		1.0 / 5040,
-		1.0 / 40320,
-		1.0 / 362880,
-		1.0 / 3628800,
-		1.0 / 39916800,
-		1.0 / 479001600,
-	};
-	double k, r, p;
+	double k, r, p, scale;
 	uint64_t bits;
-	int i, n;
+	int n;
 
 	if (!(x > -745))
 		return 0;
-	/* x = n ln 2 + r, |r| <= ln 2 / 2; ln 2 in two parts. */
-	k = x * 1.4426950408889634 + 0x1.8p52;
+	/* x = k ln 2 / 64 + r, |r| <= ln 2 / 128; ln 2 / 64 in two parts. */
+	k = x * 0x1.71547652b82fep+6 + 0x1.8p52;
 	k -= 0x1.8p52;
-	r = (x - k * 0x1.62e42fefa3800p-1) - k * 0x1.ef35793c76730p-45;
-	p = c[12];
-	for (i = 11; i >= 0; i--)
-		p = p * r + c[i];
+	r = (x - k * 0x1.62e42fe000000p-7) - k * 0x1.f473de6af278fp-36;
+	p = 1 + r * (1 + r * (0.5 + r * (1.0 / 6 +
+					 r * (1.0 / 24 + r * (1.0 / 120)))));
 	n = (int)k;
+	p *= pow64[n & 63];
+	n >>= 6;
 	if (n < -1000) {
 		/* Through the subnormals in two steps. */
 		p *= 0x1p-512;
 		n += 512;
 	}
 	bits = (uint64_t)(n + 1023) << 52;
-	memcpy(&k, &bits, sizeof(k));
-	return p * k;
+	memcpy(&scale, &bits, sizeof(scale));
+	return p * scale;
 }
 
 double sample_log(double x)
@@ -128,27 +142,47 @@ double sample_log(double x)
 	       e * 0x1.62e42fefa3800p-1;
 }
 
+/* Lanes: so that a step of the loop does not wait for the one before. */
+#define LANES 8
+
 bool sample_finite(const float *x, uint32_t n)
 {
 	const uint32_t inf = 0x7f800000;
-	uint32_t i, u, bad = 0;
+	uint32_t bad[LANES] = { 0 }, u, i, l, any = 0;
 
-	for (i = 0; i < n; i++) {
-		memcpy(&u, x + i, sizeof(u));
-		bad |= (u & inf) == inf;
+	for (i = 0; i + LANES <= n; i += LANES) {
+		for (l = 0; l < LANES; l++) {
+			memcpy(&u, x + i + l, sizeof(u));
+			bad[l] |= (u & inf) == inf;
+		}
 	}
-	return !bad;
+	for (; i < n; i++) {
+		memcpy(&u, x + i, sizeof(u));
+		any |= (u & inf) == inf;
+	}
+	for (l = 0; l < LANES; l++)
+		any |= bad[l];
+	return !any;
 }
 
 /* Index of the greatest; the first of equals. */
 static uint32_t arg_max(const float *x, uint32_t n)
 {
-	uint32_t i, best = 0;
+	float m[LANES], max = x[0];
+	uint32_t i, l;
 
-	for (i = 1; i < n; i++)
-		if (x[i] > x[best])
-			best = i;
-	return best;
+	for (l = 0; l < LANES; l++)
+		m[l] = max;
+	for (i = 0; i + LANES <= n; i += LANES)
+		for (l = 0; l < LANES; l++)
+			m[l] = x[i + l] > m[l] ? x[i + l] : m[l];
+	for (; i < n; i++)
+		max = x[i] > max ? x[i] : max;
+	for (l = 0; l < LANES; l++)
+		max = m[l] > max ? m[l] : max;
+	for (i = 0; x[i] != max; i++)
+		;
+	return i;
 }
 
 /* Of two candidates, does @a come first? Greater logit, then smaller id. */
@@ -253,21 +287,22 @@ static uint32_t top_p(struct sampler *s, const float *x, uint32_t n, float max,
 	return k;
 }
 
-/* Draw from candidates by weight exp((logit - max) / t). */
-static uint32_t draw(const struct sample_cand *c, uint32_t n, float max,
-		     double t, double u)
+/* Draw from s->pick by weight exp((logit - max) / t). */
+static uint32_t draw(struct sampler *s, uint32_t n, float max, double t,
+		     double u)
 {
+	const struct sample_cand *c = s->pick;
 	double z = 0, sum = 0;
 	uint32_t i, last = 0;
 
-	for (i = 0; i < n; i++)
-		z += sample_exp(((double)c[i].logit - max) / t);
 	for (i = 0; i < n; i++) {
-		double w = sample_exp(((double)c[i].logit - max) / t);
-
-		if (w > 0)
+		s->weight[i] = sample_exp(((double)c[i].logit - max) / t);
+		z += s->weight[i];
+	}
+	for (i = 0; i < n; i++) {
+		if (s->weight[i] > 0)
 			last = i;
-		sum += w;
+		sum += s->weight[i];
 		if (sum > u * z)
 			return c[i].token;
 	}
@@ -316,7 +351,7 @@ static uint32_t choose(struct sampler *s, const struct ring_run *run,
 	/* In order, or all above it already. */
 	while (k > 1 && c[k - 1].logit < least)
 		k--;
-	return draw(c, k, max, (double)run->temperature,
+	return draw(s, k, max, (double)run->temperature,
 		    sample_uniform(run->seed, pos));
 }
 

@@ -23,7 +23,7 @@ struct sample_cand {
  * @row:   a copy of the row, when bias or penalties change it
  * @count: per token, zero between calls
  * @cand:  candidates as a heap
- * @pick:  those to draw from
+ * @pick:  those to draw from, with their @weight
  */
 struct sampler {
 	uint32_t max_vocab;
@@ -31,6 +31,7 @@ struct sampler {
 	uint32_t *count;
 	struct sample_cand *cand;
 	struct sample_cand *pick;
+	double *weight;
 };
 
 int sample_init(struct sampler *s, const struct mem *mem, uint32_t max_vocab);
