@@ -312,7 +312,7 @@ static int start(struct hearth **h)
 	rc = socket_dir(sock, dir);
 	if (rc)
 		return rc;
-	snprintf(lock, sizeof(lock), "%s.lock", sock);
+	snprintf(lock, sizeof(lock), "%s.start", sock);
 	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	while (fd >= 0 && flock(fd, LOCK_EX) < 0 && errno == EINTR &&
 	       !tool_interrupted)
