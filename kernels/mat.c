@@ -41,13 +41,9 @@ uint64_t mat_bytes(enum fmt f, uint64_t rows, uint64_t cols)
 }
 
 /* Four codes of a row at once. */
-static inline void put_quad(uint8_t *base, int row, uint32_t codes, int shift)
+static inline void put_quad(uint8_t *base, int row, uint32_t codes)
 {
-	uint32_t old;
-
-	memcpy(&old, base + 4 * row, 4);
-	old |= codes << shift;
-	memcpy(base + 4 * row, &old, 4);
+	memcpy(base + 4 * row, &codes, 4);
 }
 
 static inline uint32_t get_quad(const uint8_t *base, int row)
@@ -58,28 +54,67 @@ static inline uint32_t get_quad(const uint8_t *base, int row)
 	return v;
 }
 
+/* Four quads of 2-bit fields at bit @pos, from the lowest bits up. */
+static inline uint32_t four_quads(const uint32_t *v, int pos)
+{
+	return (v[0] >> pos & 0x03030303) | (v[1] >> pos & 0x03030303) << 2 |
+	       (v[2] >> pos & 0x03030303) << 4 |
+	       (v[3] >> pos & 0x03030303) << 6;
+}
+
 static inline void put_codes(uint8_t *base, int lo, int hi, int row,
 			     const uint8_t *q)
 {
 	uint8_t *high = base + 64 * lo;
-	uint32_t v;
+	uint32_t v[8], h = 0;
 	int i;
 
-	for (i = 0; i < 8; i++) {
-		memcpy(&v, q + 4 * i, 4);
-		if (lo == 8)
-			put_quad(base + 64 * i, row, v, 0);
-		else if (lo == 4)
-			put_quad(base + 64 * (i & 3), row, v & 0x0f0f0f0f,
-				 (i >> 2) * 4);
-		else
-			put_quad(base + 64 * (i >> 2), row, v & 0x03030303,
-				 (i & 3) * 2);
-		if (hi == 1)
-			put_quad(high, row, v >> lo & 0x01010101, i);
-		else if (hi == 2)
-			put_quad(high + 64 * (i >> 2), row,
-				 v >> lo & 0x03030303, (i & 3) * 2);
+	memcpy(v, q, sizeof(v));
+	if (lo == 8) {
+		for (i = 0; i < 8; i++)
+			put_quad(base + 64 * i, row, v[i]);
+	} else if (lo == 4) {
+		for (i = 0; i < 4; i++)
+			put_quad(base + 64 * i, row,
+				 (v[i] & 0x0f0f0f0f) | (v[i + 4] & 0x0f0f0f0f)
+							       << 4);
+	} else {
+		for (i = 0; i < 2; i++)
+			put_quad(base + 64 * i, row, four_quads(v + 4 * i, 0));
+	}
+	if (hi == 1) {
+		for (i = 0; i < 8; i++)
+			h |= (v[i] >> lo & 0x01010101) << i;
+		put_quad(high, row, h);
+	} else if (hi == 2) {
+		for (i = 0; i < 2; i++)
+			put_quad(high + 64 * i, row, four_quads(v + 4 * i, lo));
+	}
+}
+
+/* The same with constants, which the compiler makes straight code of. */
+static void put_block(const struct shape *s, uint8_t *base, int row,
+		      const uint8_t *q)
+{
+	switch (s->lo << 4 | s->hi) {
+	case 0x80:
+		put_codes(base, 8, 0, row, q);
+		break;
+	case 0x40:
+		put_codes(base, 4, 0, row, q);
+		break;
+	case 0x41:
+		put_codes(base, 4, 1, row, q);
+		break;
+	case 0x42:
+		put_codes(base, 4, 2, row, q);
+		break;
+	case 0x20:
+		put_codes(base, 2, 0, row, q);
+		break;
+	case 0x21:
+		put_codes(base, 2, 1, row, q);
+		break;
 	}
 }
 
@@ -164,6 +199,17 @@ static void get_scales(const struct shape *s, uint32_t block,
 	}
 }
 
+static inline void pack_floats(size_t size, uint32_t cols, const uint8_t *src,
+			       uint32_t n_rows, uint8_t *dst)
+{
+	size_t row_bytes = size * cols;
+	uint32_t r, i;
+
+	for (i = 0; i < cols; i++, src += size, dst += MAT_PANEL * size)
+		for (r = 0; r < n_rows; r++)
+			memcpy(dst + r * size, src + r * row_bytes, size);
+}
+
 void mat_pack(enum fmt f, uint32_t cols, const void *rows, uint32_t n_rows,
 	      void *panel)
 {
@@ -171,29 +217,38 @@ void mat_pack(enum fmt f, uint32_t cols, const void *rows, uint32_t n_rows,
 	const struct fmt_info *info = &fmt_info[f];
 	uint32_t per = info->block / ACT_BLOCK, unit = shape_code_bytes(s);
 	uint64_t row_bytes = fmt_bytes(f, cols);
-	uint8_t *scales = (uint8_t *)panel + (size_t)cols / ACT_BLOCK * unit;
+	uint8_t *dst = panel;
+	uint8_t *scales = dst + (size_t)cols / ACT_BLOCK * unit;
+	uint64_t bytes = mat_panel_bytes(f, cols);
 	struct fmt_codes c;
 	uint32_t r, b, i;
 
-	memset(panel, 0, mat_panel_bytes(f, cols));
-	for (r = 0; r < n_rows; r++) {
-		const uint8_t *src = (const uint8_t *)rows + r * row_bytes;
-		uint8_t *dst = panel;
-
-		if (!s->lo) {
-			for (i = 0; i < cols; i++)
-				memcpy(dst + (16ul * i + r) * info->bytes,
-				       src + (size_t)i * info->bytes,
-				       info->bytes);
-			continue;
+	if (!bytes)
+		return;
+	/* what no row covers: missing rows, and the end of the panel */
+	if (n_rows < MAT_PANEL)
+		memset(panel, 0, bytes);
+	else
+		memset((uint8_t *)panel + bytes - MAT_ALIGN, 0, MAT_ALIGN);
+	if (!s->lo) {
+		if (info->bytes == 4)
+			pack_floats(4, cols, rows, n_rows, panel);
+		else
+			pack_floats(2, cols, rows, n_rows, panel);
+		return;
+	}
+	for (b = 0; b < cols / info->block; b++) {
+		for (r = 0; r < n_rows; r++) {
+			s->codes((const uint8_t *)rows + r * row_bytes +
+					 (size_t)b * info->bytes,
+				 &c);
+			put_scales(s, info->block, scales, (int)r, &c);
+			for (i = 0; i < per; i++)
+				put_block(s, dst + i * unit, (int)r,
+					  c.q + 32 * i);
 		}
-		for (b = 0; b < cols / info->block; b++) {
-			s->codes(src + (size_t)b * info->bytes, &c);
-			put_scales(s, info->block,
-				   scales + (size_t)b * s->scale_bytes, r, &c);
-			for (i = 0; i < per; i++, dst += unit)
-				put_codes(dst, s->lo, s->hi, r, c.q + 32 * i);
-		}
+		dst += per * unit;
+		scales += s->scale_bytes;
 	}
 }
 

@@ -19,10 +19,12 @@ struct q2_k {
 
 FMT_FN void q2_k_codes(const struct q2_k *b, struct fmt_codes *c)
 {
-	int i;
+	int i, j;
 
-	for (i = 0; i < 256; i++)
-		c->q[i] = b->qs[Q2_K_BYTE(i)] >> Q2_K_SHIFT(i) & 3;
+	for (j = 0; j < 8; j++)
+		for (i = 0; i < 32; i++)
+			c->q[32 * j + i] =
+				b->qs[(j >> 2) * 32 + i] >> (j & 3) * 2 & 3;
 	for (i = 0; i < 16; i++) {
 		c->sc[i] = b->scales[i] & 15;
 		c->mn[i] = b->scales[i] >> 4;

@@ -18,11 +18,15 @@ struct q3_k {
 
 FMT_FN void q3_k_codes(const struct q3_k *b, struct fmt_codes *c)
 {
-	int i;
+	int i, j;
 
-	for (i = 0; i < 256; i++)
-		c->q[i] = (uint8_t)((b->qs[Q3_K_BYTE(i)] >> Q3_K_SHIFT(i) & 3) |
-				    (b->hmask[i & 31] >> (i >> 5) & 1) << 2);
+	for (j = 0; j < 8; j++)
+		for (i = 0; i < 32; i++)
+			c->q[32 * j + i] =
+				(uint8_t)((b->qs[(j >> 2) * 32 + i] >>
+						   (j & 3) * 2 &
+					   3) |
+					  (b->hmask[i] >> j & 1) << 2);
 	for (i = 0; i < 16; i++) {
 		int lo = b->scales[i & 7] >> (i >> 3 << 2) & 15;
 		int hi = b->scales[8 + (i & 3)] >> (i >> 2 << 1) & 3;

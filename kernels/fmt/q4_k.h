@@ -19,10 +19,13 @@ struct q4_k {
 FMT_FN void q4_k_codes(const struct q4_k *b, struct fmt_codes *c)
 {
 	uint8_t sc;
-	int i;
+	int i, j;
 
-	for (i = 0; i < 256; i++)
-		c->q[i] = b->qs[Q4_K_BYTE(i)] >> Q4_K_SHIFT(i) & 15;
+	for (j = 0; j < 4; j++)
+		for (i = 0; i < 32; i++) {
+			c->q[64 * j + i] = b->qs[32 * j + i] & 15;
+			c->q[64 * j + 32 + i] = b->qs[32 * j + i] >> 4;
+		}
 	for (i = 0; i < 8; i++) {
 		fmt_k_scale(b->scales, i, &sc, &c->mn[i]);
 		c->sc[i] = (int8_t)sc;

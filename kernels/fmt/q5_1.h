@@ -17,9 +17,13 @@ FMT_FN void q5_1_codes(const struct q5_1 *b, struct fmt_codes *c)
 {
 	int i;
 
-	for (i = 0; i < 32; i++)
-		c->q[i] = (uint8_t)((b->qs[i & 15] >> (i >> 4 << 2) & 15) |
+	for (i = 0; i < 16; i++) {
+		c->q[i] = (uint8_t)((b->qs[i] & 15) |
 				    (b->qh[i >> 3] >> (i & 7) & 1) << 4);
+		c->q[i + 16] =
+			(uint8_t)(b->qs[i] >> 4 |
+				  (b->qh[2 + (i >> 3)] >> (i & 7) & 1) << 4);
+	}
 	c->sc[0] = 1;
 	c->mn[0] = 1;
 	c->d = b->d;

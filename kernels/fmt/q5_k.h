@@ -20,12 +20,15 @@ struct q5_k {
 FMT_FN void q5_k_codes(const struct q5_k *b, struct fmt_codes *c)
 {
 	uint8_t sc;
-	int i;
+	int i, j;
 
-	for (i = 0; i < 256; i++)
-		c->q[i] =
-			(uint8_t)((b->qs[Q5_K_BYTE(i)] >> Q5_K_SHIFT(i) & 15) |
-				  (b->qh[i & 31] >> (i >> 5) & 1) << 4);
+	for (j = 0; j < 8; j++)
+		for (i = 0; i < 32; i++)
+			c->q[32 * j + i] =
+				(uint8_t)((b->qs[(j >> 1) * 32 + i] >>
+						   (j & 1) * 4 &
+					   15) |
+					  (b->qh[i] >> j & 1) << 4);
 	for (i = 0; i < 8; i++) {
 		fmt_k_scale(b->scales, i, &sc, &c->mn[i]);
 		c->sc[i] = (int8_t)sc;

@@ -20,13 +20,18 @@ struct q6_k {
 
 FMT_FN void q6_k_codes(const struct q6_k *b, struct fmt_codes *c)
 {
-	int i;
+	int i, j;
 
-	for (i = 0; i < 256; i++)
-		c->q[i] =
-			(uint8_t)((b->ql[Q6_K_BYTE(i)] >> Q6_K_SHIFT(i) & 15) |
-				  (b->qh[Q6_K_HIGH(i)] >> Q6_K_HIGH_SHIFT(i) &
-				   3) << 4);
+	for (j = 0; j < 8; j++)
+		for (i = 0; i < 32; i++)
+			c->q[32 * j + i] =
+				(uint8_t)((b->ql[(j >> 2) * 64 + (j & 1) * 32 +
+						 i] >>
+						   (j >> 1 & 1) * 4 &
+					   15) |
+					  (b->qh[(j >> 2) * 32 + i] >>
+						   (j & 3) * 2 &
+					   3) << 4);
 	for (i = 0; i < 16; i++) {
 		c->sc[i] = b->scales[i];
 		c->mn[i] = 0;
