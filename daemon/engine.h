@@ -106,6 +106,10 @@ bool engine_step(struct engine *e);
 
 /**
  * engine_idle() - announce to all rings that the engine is going to sleep
+ *
+ * Whatever wakes the caller (a kick or a message, too), it calls
+ * engine_awake(), and engine_poll() before it is idle again.
+ *
  * Return: true if it may sleep until a kick; false: poll again.
  */
 bool engine_idle(struct engine *e);

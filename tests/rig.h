@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <setjmp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +59,13 @@ struct rig_client {
 	bool gone;
 };
 
+/* Every allocation of the engine, so that a killed one can be swept up. */
+struct rig_block {
+	struct rig_block *next;
+	struct rig_block *prev;
+	_Alignas(16) char data[];
+};
+
 struct rig {
 	struct conf conf;
 	struct engine_env env;
@@ -70,16 +78,27 @@ struct rig {
 	long fail_at; /* the n-th allocation from now fails; < 0 none */
 	long n_allocs;
 	long n_live;
+	struct rig_block *blocks;
+	long kill_at; /* the engine dies in this callback from now; 0 never */
+	jmp_buf killed;
 	struct rig_image images[RIG_MAX_MODELS];
 	struct backend_model *bm[RIG_MAX_MODELS];
 	struct rig_client clients[RIG_MAX_CLIENTS];
 	char why[160];
 };
 
+/* A place where an engine may die: in a call to the outside. */
+static inline void rig_may_die(struct rig *r)
+{
+	if (r->kill_at && !--r->kill_at)
+		longjmp(r->killed, 1);
+}
+
 static inline uint64_t rig_now(void *arg)
 {
 	struct rig *r = arg;
 
+	rig_may_die(r);
 	return ++r->clock;
 }
 
@@ -100,6 +119,7 @@ static inline void rig_wake(void *arg, uint64_t session, uint32_t *word,
 
 	(void)eventfd;
 	assert(c && word == &c->rd->cq_tail && how);
+	rig_may_die(arg);
 	c->n_wakes++;
 }
 
@@ -119,21 +139,48 @@ static inline void rig_notify(void *arg, enum proc_type type, const void *body,
 static inline void *rig_alloc(void *arg, size_t n)
 {
 	struct rig *r = arg;
-	void *p;
+	struct rig_block *b;
 
 	if (r->fail_at >= 0 && r->n_allocs++ == r->fail_at)
 		return NULL;
-	p = calloc(1, n);
-	r->n_live += p != NULL;
-	return p;
+	b = calloc(1, sizeof(*b) + n);
+	if (!b)
+		return NULL;
+	b->next = r->blocks;
+	if (b->next)
+		b->next->prev = b;
+	r->blocks = b;
+	r->n_live++;
+	return b->data;
 }
 
 static inline void rig_free(void *arg, void *p)
 {
 	struct rig *r = arg;
+	struct rig_block *b =
+		(struct rig_block *)((char *)p - sizeof(struct rig_block));
 
-	r->n_live -= p != NULL;
-	free(p);
+	if (b->prev)
+		b->prev->next = b->next;
+	else
+		r->blocks = b->next;
+	if (b->next)
+		b->next->prev = b->prev;
+	r->n_live--;
+	free(b);
+}
+
+/* What a killed process leaves behind is nothing. */
+static inline void rig_sweep(struct rig *r)
+{
+	struct rig_block *b;
+
+	while ((b = r->blocks)) {
+		r->blocks = b->next;
+		free(b);
+	}
+	r->n_live = 0;
+	r->e = NULL;
 }
 
 static inline uint64_t rig_available(void *arg)

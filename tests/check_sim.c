@@ -1,0 +1,843 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check_sim.c - a deterministic simulator: one seed is one history.
+ *
+ * Clients, some of them hostile, some slow, submit, cancel, release, close and
+ * sleep at random; KV memory is short; models go and come; the engine dies in
+ * the middle of things and another takes over. Every token, embedding and row
+ * of logits is checked against the oracle, every request must end exactly
+ * once, nobody may sleep through work, and in the end nothing is in use.
+ *
+ *   check_sim [--seeds N] [--seed S]
+ */
+#include <math.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "../daemon/sample.h"
+#include "rig.h"
+
+#define MAX_SLOTS  8
+#define MAX_PROMPT 160
+#define SLOT_BYTES 2048 /* of C's data area, for one record */
+
+enum sent { FREE, SENT, ENDED };
+
+struct run {
+	enum sent state;
+	uint32_t gen;
+	bool cancelled;
+	uint32_t n_out;
+	uint32_t max;
+	struct ring_run run;
+	uint32_t prompt[MAX_PROMPT];
+	struct ring_bias bias[4];
+	uint32_t stop[4];
+	uint32_t logits[4];
+};
+
+struct client {
+	uint32_t uid;
+	uint32_t n_slots;
+	bool hostile;
+	bool asleep;
+	bool draining;
+	uint32_t wakes;
+	uint64_t nop_sent;
+	uint64_t nop_seen;
+	uint32_t n_nops;
+	struct run runs[MAX_SLOTS];
+};
+
+struct sim {
+	struct rig rig;
+	uint64_t rand;
+	uint64_t seed;
+	uint32_t n_clients;
+	uint32_t n_models;
+	uint32_t n_vocab[RIG_MAX_MODELS];
+	uint32_t n_ctx[RIG_MAX_MODELS];
+	uint64_t kv[RIG_MAX_MODELS];
+	struct client clients[RIG_MAX_CLIENTS];
+	struct sampler sampler;
+	bool engine_asleep;
+	bool kicked;
+	bool lost_models; /* models may have gone while requests ran */
+	uint32_t n_deaths;
+	uint64_t n_done, n_cut, n_refused, n_bad;
+};
+
+static struct sim sim;
+static uint64_t totals[6];
+
+static uint32_t rnd(uint32_t n)
+{
+	return (uint32_t)(rig_rand(&sim.rand) % n);
+}
+
+#define CHECK(x, ...)                                                        \
+	do {                                                                 \
+		if (!(x)) {                                                  \
+			printf("seed %llu: ", (unsigned long long)sim.seed); \
+			printf(__VA_ARGS__);                                 \
+			printf(" (%s:%d: %s)\n", __FILE__, __LINE__, #x);    \
+			fflush(stdout);                                      \
+			abort();                                             \
+		}                                                            \
+	} while (0)
+
+/* ------------------------------------------------------- what is right */
+
+static const struct image *image_of(const struct run *r)
+{
+	return &sim.rig.images[r->run.model - 1].im;
+}
+
+static uint64_t hash_to(const struct run *r, uint32_t pos)
+{
+	uint64_t h = ORACLE_SEED;
+	uint32_t i;
+
+	for (i = 0; i <= pos; i++)
+		h = oracle_hash(h, r->prompt[i], i);
+	return h;
+}
+
+static bool one_of(const uint32_t *ids, uint64_t n, uint32_t token)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i++)
+		if (ids[i] == token)
+			return true;
+	return false;
+}
+
+static const void *in_d(const struct rig_client *rc, uint64_t off)
+{
+	CHECK(off >= rc->l.d_arena_off && off < rc->l.d_bytes, "offset in D");
+	return rc->d + off;
+}
+
+/* Replay the request with the sampler on the oracle's own rows. */
+static void check_tokens(const struct rig_client *rc, const struct run *r,
+			 const struct ring_slot *s)
+{
+	const struct image *im = image_of(r);
+	const uint32_t n_top =
+		r->run.flags & RING_RUN_LOGPROBS ? r->run.n_top_logprobs : 0;
+	struct ring_top top[RING_MAX_TOP_LOGPROBS];
+	const struct ring_top *tops = NULL;
+	const struct ring_token *out = NULL;
+	struct req q = { 0 };
+	struct ring_token t;
+	static float row[4096];
+	uint32_t i, fin = RING_FIN_NONE;
+	uint64_t h = hash_to(r, r->run.n_prompt - 1);
+
+	if (s->out_off)
+		out = in_d(rc, s->out_off);
+	if (s->top_off)
+		tops = in_d(rc, s->top_off);
+	CHECK(s->max_out == r->max, "max_out %u, not %u", s->max_out, r->max);
+	CHECK(s->n_out <= s->max_out, "more tokens than asked for");
+	q.run = r->run;
+	q.prompt = r->prompt;
+	q.n_prompt = r->run.n_prompt;
+	q.bias = r->bias;
+	q.out = (struct ring_token *)(uintptr_t)out;
+	for (i = 0; i <= s->n_out && i < s->max_out; i++) {
+		oracle_logits(h, im, row);
+		q.n_out = i;
+		CHECK(!sample_token(&sim.sampler, &q, row, im->h->hp.n_vocab,
+				    &t, top),
+		      "no token");
+		fin = RING_FIN_NONE;
+		if (one_of(r->stop, r->run.n_stop, t.token))
+			fin = RING_FIN_STOP;
+		else if (!(r->run.flags & RING_RUN_IGNORE_EOS) &&
+			 one_of(im->eog, im->h->eog.n, t.token))
+			fin = RING_FIN_EOS;
+		if (i == s->n_out)
+			break;
+		CHECK(!fin, "a token after the end");
+		CHECK(out[i].token == t.token && out[i].logprob == t.logprob,
+		      "token %u of %u is %u, not %u", i, s->n_out, out[i].token,
+		      t.token);
+		CHECK(!n_top || !memcmp(tops + i * n_top, top,
+					n_top * sizeof(*top)),
+		      "alternatives of token %u", i);
+		h = oracle_hash(h, t.token, r->run.n_prompt + i);
+	}
+	if (s->state != RING_SLOT_DONE || s->finish == RING_FIN_CANCEL ||
+	    s->finish == RING_FIN_ERROR)
+		return;
+	if (!r->max)
+		fin = RING_FIN_DONE;
+	else if (s->n_out == s->max_out)
+		fin = RING_FIN_LENGTH;
+	CHECK(s->finish == fin, "finish %u, not %u", s->finish, fin);
+}
+
+/* Embedding and logits of a request that came to its end. */
+static void check_arrays(const struct rig_client *rc, const struct run *r,
+			 const struct ring_slot *s)
+{
+	const struct image *im = image_of(r);
+	const uint32_t n_vocab = im->h->hp.n_vocab, n = im->h->hp.n_embd;
+	const float *x;
+	static float row[4096];
+	uint32_t i, k;
+	double sum;
+
+	for (i = 0; i < r->run.n_logits; i++) {
+		x = in_d(rc, s->logits_off);
+		oracle_logits(hash_to(r, r->logits[i]), im, row);
+		CHECK(!memcmp(x + (size_t)i * n_vocab, row,
+			      n_vocab * sizeof(*x)),
+		      "logits of position %u", r->logits[i]);
+	}
+	if (!(r->run.flags & (RING_RUN_EMBED_LAST | RING_RUN_EMBED_MEAN)))
+		return;
+	x = in_d(rc, s->embed_off);
+	for (i = 0; i < n; i++) {
+		if (r->run.flags & RING_RUN_EMBED_LAST) {
+			sum = (double)oracle_hidden(
+				hash_to(r, r->run.n_prompt - 1), i);
+		} else {
+			uint64_t h = ORACLE_SEED;
+
+			for (sum = 0, k = 0; k < r->run.n_prompt; k++) {
+				h = oracle_hash(h, r->prompt[k], k);
+				sum += (double)oracle_hidden(h, i);
+			}
+			sum /= r->run.n_prompt;
+		}
+		CHECK(x[i] == (float)sum, "element %u of the embedding", i);
+	}
+}
+
+static void check_end(const struct rig_client *rc, struct run *r,
+		      const struct ring_slot *s, const struct ring_cqe *e)
+{
+	CHECK(s->state == RING_SLOT_DONE && s->gen == r->gen, "slot state");
+	CHECK(s->err == e->err, "err %d and %d", s->err, e->err);
+	check_tokens(rc, r, s);
+	switch ((enum ring_finish)s->finish) {
+	case RING_FIN_CANCEL:
+		CHECK(r->cancelled, "cancelled by nobody");
+		sim.n_cut++;
+		break;
+	case RING_FIN_ERROR:
+		if (e->err == -ENOTCONN)
+			CHECK(sim.n_deaths && e->reason == RING_ENGINE_LOST &&
+				      s->n_restart == 1,
+			      "lost without a death");
+		else
+			CHECK(e->err == -ENODEV && sim.lost_models, "error %d",
+			      e->err);
+		sim.n_cut++;
+		break;
+	case RING_FIN_NONE:
+	case RING_FIN_EOS:
+	case RING_FIN_STOP:
+	case RING_FIN_LENGTH:
+	case RING_FIN_DONE:
+		CHECK(!s->err, "err %d", s->err);
+		CHECK(s->n_prefill == r->run.n_prompt, "prefill");
+		check_arrays(rc, r, s);
+		sim.n_done++;
+		break;
+	}
+	r->state = ENDED;
+}
+
+/* Only for these reasons, and with the right numbers. */
+static void check_refusal(struct run *r, const struct ring_cqe *e)
+{
+	uint32_t ctx = sim.n_ctx[r->run.model - 1];
+	uint64_t need = (uint64_t)r->run.n_prompt + r->run.max_tokens;
+
+	switch (e->reason) {
+	case RING_NO_CONTEXT:
+		if (r->run.max_tokens == RING_MAX_TOKENS_CTX)
+			need = (uint64_t)r->run.n_prompt + 1;
+		CHECK(need > ctx && e->arg == need && e->limit == ctx,
+		      "context %llu of %llu", (unsigned long long)e->arg,
+		      (unsigned long long)e->limit);
+		break;
+	case RING_NO_ARENA:
+		CHECK(e->arg > e->limit || sim.n_deaths, "arena");
+		break;
+	case RING_TOO_MANY:
+		CHECK(e->arg > e->limit &&
+			      e->limit == sim.rig.conf.max_requests_uid,
+		      "requests of a uid");
+		break;
+	case RING_BAD_MODEL:
+	case RING_NOT_READY:
+		CHECK(sim.lost_models, "model");
+		break;
+	default:
+		CHECK(false, "refused for %u", e->reason);
+	}
+	sim.n_refused++;
+	r->state = FREE;
+}
+
+/* -------------------------------------------------------- the clients */
+
+static void publish(struct client *c, struct rig_client *rc)
+{
+	(void)c;
+	rig_publish(rc);
+	if (rc->rd->daemon_waiting)
+		sim.kicked = true;
+}
+
+static bool sq_room(const struct rig_client *rc)
+{
+	return rc->sq_tail - rc->rd->sq_head < rc->l.sq_entries;
+}
+
+static void random_request(struct run *r)
+{
+	struct ring_run *q = &r->run;
+	uint32_t m, n_vocab, i, k;
+
+	memset(r, 0, sizeof(*r));
+	m = rnd(sim.n_models);
+	n_vocab = sim.n_vocab[m];
+	q->model = m + 1;
+	q->key = rig_rand(&sim.rand);
+	q->seed = rig_rand(&sim.rand);
+	q->n_prompt = 1 + rnd(rnd(3) ? 40 : MAX_PROMPT);
+	q->max_tokens = rnd(4) ? rnd(40) : rnd(200);
+	if (!rnd(20))
+		q->max_tokens = RING_MAX_TOKENS_CTX;
+	q->top_p = q->repeat_penalty = 1;
+	for (i = 0; i < q->n_prompt; i++)
+		r->prompt[i] = rnd(n_vocab);
+	if (!rnd(3)) {
+		q->temperature = 0.1f * (float)rnd(20);
+		q->top_p = rnd(2) ? 1 : 0.01f * (float)(1 + rnd(100));
+		q->top_k = rnd(2) ? 0 : rnd(20);
+		q->min_p = rnd(2) ? 0 : 0.01f * (float)rnd(50);
+	}
+	if (!rnd(5)) {
+		q->repeat_penalty = 1.3f;
+		q->frequency_penalty = 0.3f;
+		q->penalty_last = rnd(100);
+	}
+	if (!rnd(5)) {
+		q->flags |= RING_RUN_LOGPROBS;
+		q->n_top_logprobs = rnd(6);
+	}
+	if (!rnd(4))
+		q->flags |= RING_RUN_IGNORE_EOS;
+	if (!rnd(8))
+		q->flags |= RING_RUN_GREEDY;
+	if (!rnd(6))
+		q->flags |= rnd(2) ? RING_RUN_EMBED_LAST : RING_RUN_EMBED_MEAN;
+	if (!rnd(6))
+		q->n_bias = 1 + rnd(4);
+	for (i = 0; i < q->n_bias; i++) {
+		r->bias[i].token = rnd(n_vocab);
+		r->bias[i].bias = rnd(2) ? -INFINITY : 3;
+	}
+	if (!rnd(6))
+		q->n_stop = 1 + rnd(4);
+	for (i = 0; i < q->n_stop; i++)
+		r->stop[i] = rnd(n_vocab);
+	if (!rnd(6))
+		q->n_logits = 1 + rnd(4);
+	for (i = 0, k = 0; i < q->n_logits; i++) {
+		k += rnd(q->n_prompt);
+		if (k >= q->n_prompt)
+			break;
+		r->logits[i] = k++;
+	}
+	q->n_logits = i;
+	r->max = q->max_tokens;
+	if (r->max == RING_MAX_TOKENS_CTX)
+		r->max = sim.n_ctx[m] - q->n_prompt;
+}
+
+static uint32_t put(unsigned char *rec, uint32_t *at, const void *p, size_t n)
+{
+	uint32_t off = *at;
+
+	memcpy(rec + off, p, n);
+	*at += (uint32_t)n;
+	return off;
+}
+
+static void submit(struct client *c, struct rig_client *rc, uint32_t slot)
+{
+	struct run *r = &c->runs[slot];
+	uint64_t off = (uint64_t)slot * SLOT_BYTES;
+	unsigned char *rec = rc->c + rc->l.c_data_off + off;
+	uint32_t len = sizeof(r->run);
+
+	random_request(r);
+	r->run.prompt_off = put(rec, &len, r->prompt, r->run.n_prompt * 4);
+	r->run.bias_off = put(rec, &len, r->bias, r->run.n_bias * 8);
+	r->run.stop_off = put(rec, &len, r->stop, r->run.n_stop * 4);
+	r->run.logits_off = put(rec, &len, r->logits, r->run.n_logits * 4);
+	memcpy(rec, &r->run, sizeof(r->run));
+	r->state = SENT;
+	r->gen = ++rc->gen;
+	rig_submit(rc, RING_OP_RUN, slot, r->gen, rc->l.c_data_off + off, len);
+	if (rc->rd->daemon_waiting)
+		sim.kicked = true;
+}
+
+static void reap(struct client *c, struct rig_client *rc, uint32_t max)
+{
+	const struct ring_slot *s;
+	bool full = rc->rd->cq_tail - rc->cq_head > rc->l.cq_entries / 2;
+	struct ring_cqe e;
+	struct run *r;
+
+	while (max-- && rig_reap(rc, &e)) {
+		if (e.event == RING_EV_NOP) {
+			CHECK(e.arg == c->nop_seen, "answer to NOP");
+			c->nop_seen++;
+			c->n_nops--;
+			continue;
+		}
+		if (e.event == RING_EV_MODEL) {
+			sim.lost_models = true;
+			continue;
+		}
+		CHECK(e.slot < c->n_slots, "slot of an event");
+		r = &c->runs[e.slot];
+		s = rig_slot(rc, e.slot);
+		if (r->state == FREE || r->gen != e.gen) {
+			/* Released before its end was read, or known. */
+			CHECK(e.gen <= rc->gen, "event %u of nobody", e.event);
+			continue;
+		}
+		if (e.event == RING_EV_REFUSED) {
+			check_refusal(r, &e);
+			continue;
+		}
+		CHECK(r->state == SENT, "an event after the end");
+		if (e.event == RING_EV_DONE) {
+			check_end(rc, r, s, &e);
+			continue;
+		}
+		CHECK(e.event == RING_EV_PROGRESS, "event %u", e.event);
+		CHECK(s->n_out >= r->n_out, "tokens went away");
+		r->n_out = s->n_out;
+	}
+	/* It may have kept the engine from answering. */
+	if (full)
+		sim.kicked = true;
+}
+
+/* Rubbish, everywhere the client can write. */
+static void be_hostile(struct client *c, struct rig_client *rc)
+{
+	struct ring_sqe *e;
+	uint32_t i, n;
+	uint64_t x;
+
+	switch (rnd(8)) {
+	case 0:
+		n = rnd(64);
+		for (i = 0; i < n; i++)
+			rc->c[rc->l.c_data_off +
+			      rnd((uint32_t)(rc->l.c_bytes - rc->l.c_data_off))] =
+				(unsigned char)rnd(256);
+		break;
+	case 1:
+		e = rig_sqe(rc);
+		for (i = 0; i < 8; i++) {
+			x = rig_rand(&sim.rand);
+			memcpy((char *)e + 8 * i, &x, 8);
+		}
+		e->op %= RING_OP_N + 1;
+		e->flags = 0;
+		if (rnd(2))
+			memset(e->resv, 0, sizeof(e->resv));
+		publish(c, rc);
+		break;
+	case 2:
+		rig_submit(rc, rnd(4), rnd(c->n_slots + 1), rnd(20),
+			   rnd((uint32_t)rc->l.c_bytes) & ~63u, rnd(4096));
+		break;
+	case 3:
+		if (!rnd(20))
+			rc->rc->sq_tail = (uint32_t)rig_rand(&sim.rand);
+		break;
+	case 4:
+		if (!rnd(20))
+			rc->rc->cq_head = (uint32_t)rig_rand(&sim.rand);
+		break;
+	case 5:
+		rc->cq_head = rc->rd->cq_tail;
+		rc->rc->cq_head = rc->cq_head;
+		break;
+	case 6:
+		rc->rc->client_waiting = (uint32_t)rig_rand(&sim.rand);
+		break;
+	case 7:
+		submit(c, rc, rnd(c->n_slots));
+		/* Changed between submission and use. */
+		rc->c[rc->l.c_data_off + rnd(SLOT_BYTES)] ^=
+			(unsigned char)(1 << rnd(8));
+		break;
+	}
+	/* Kicks without reason, and submissions without a kick. */
+	if (rnd(2))
+		sim.kicked = true;
+}
+
+static void act(struct client *c, struct rig_client *rc)
+{
+	uint32_t slot = rnd(c->n_slots), what = rnd(16);
+	struct run *r = &c->runs[slot];
+
+	if (c->hostile && !c->draining) {
+		be_hostile(c, rc);
+		return;
+	}
+	if (c->asleep) {
+		if (rc->n_wakes == c->wakes && rnd(50))
+			return;
+		/* Woken, or by its own decision. */
+		c->asleep = false;
+		rc->rc->client_waiting = 0;
+	}
+	if (c->draining || what < 6)
+		reap(c, rc, c->draining ? UINT32_MAX : rnd(5));
+	if (!sq_room(rc))
+		return;
+	if (what < 10 && r->state == FREE && !c->draining) {
+		submit(c, rc, slot);
+	} else if (r->state == ENDED || (what == 15 && r->state == SENT &&
+					 !rnd(3) && !c->draining)) {
+		if (r->state == SENT)
+			sim.n_cut++;
+		r->state = FREE;
+		rig_submit(rc, RING_OP_RELEASE, slot, r->gen, 0, 0);
+		if (rc->rd->daemon_waiting)
+			sim.kicked = true;
+	} else if (what == 10 && r->state == SENT && !c->draining) {
+		r->cancelled = true;
+		rig_submit(rc, RING_OP_CANCEL, slot, r->gen, 0, 0);
+		if (rc->rd->daemon_waiting)
+			sim.kicked = true;
+	} else if (what == 11 && c->n_nops < c->n_slots && !c->draining) {
+		rig_sqe(rc)->arg = c->nop_sent++;
+		c->n_nops++;
+		publish(c, rc);
+	} else if (what == 12 || c->draining) {
+		c->wakes = rc->n_wakes;
+		rc->rc->client_waiting = RING_WAIT_FUTEX;
+		c->asleep = rc->cq_head == rc->rd->cq_tail;
+		if (!c->asleep)
+			rc->rc->client_waiting = 0;
+	}
+}
+
+/* --------------------------------------------------------- the machine */
+
+static void attach(uint32_t i)
+{
+	struct client *c = &sim.clients[i];
+
+	memset(c, 0, sizeof(*c));
+	rig_client_free(&sim.rig.clients[i]);
+	c->uid = 1000 + rnd(3);
+	c->n_slots = 1 + rnd(MAX_SLOTS);
+	c->hostile = !rnd(4);
+	CHECK(!rig_client(&sim.rig, (int)i, c->uid, c->n_slots, 1u << rnd(6),
+			  MAX_SLOTS * SLOT_BYTES,
+			  4096 + rnd(rnd(2) ? 8192 : 100000)),
+	      "session %u", i);
+	/* A message to the engine's process: it polls before it sleeps. */
+	sim.kicked = true;
+}
+
+static void detach(uint32_t i)
+{
+	engine_session_end(sim.rig.e, sim.rig.clients[i].id);
+	CHECK(sim.rig.clients[i].gone, "no GONE");
+}
+
+static void load(uint32_t m)
+{
+	uint32_t i;
+
+	CHECK(!rig_model(&sim.rig, (int)m, sim.n_vocab[m], 8, sim.n_ctx[m],
+			 sim.kv[m]),
+	      "%s", sim.rig.why);
+	for (i = 0; i < sim.n_clients; i++)
+		engine_grant(sim.rig.e, sim.rig.clients[i].id, m + 1);
+}
+
+static void start_engine(void)
+{
+	uint32_t m;
+
+	memset(&sim.rig.st, 0, sizeof(sim.rig.st));
+	CHECK(!rig_start(&sim.rig), "no engine");
+	for (m = 0; m < sim.n_models; m++)
+		load(m);
+	sim.engine_asleep = false;
+}
+
+/* The engine died in the middle of something: another one takes over. */
+static void restart_engine(void)
+{
+	struct rig *r = &sim.rig;
+	uint32_t i, m;
+
+	sim.n_deaths++;
+	r->kill_at = 0;
+	rig_sweep(r);
+	for (m = 0; m < sim.n_models; m++) {
+		if (r->bm[m])
+			r->ops.unload(r->be, r->bm[m]);
+		r->bm[m] = NULL;
+	}
+	r->ops.close(r->be);
+	start_engine();
+	for (i = 0; i < sim.n_clients; i++) {
+		/* The monitor has ended those that broke the rules. */
+		if (r->clients[i].bad || r->clients[i].gone) {
+			attach(i);
+			continue;
+		}
+		CHECK(!rig_attach(r, (int)i, i + 1, sim.clients[i].uid,
+				  PROC_SESSION_RECOVER),
+		      "session %u is not taken over", i);
+	}
+}
+
+static void engine_turn(void)
+{
+	struct engine *e = sim.rig.e;
+	bool more;
+	uint32_t i;
+
+	if (sim.engine_asleep && !sim.kicked)
+		return;
+	sim.kicked = false;
+	if (setjmp(sim.rig.killed)) {
+		restart_engine();
+		return;
+	}
+	if (sim.engine_asleep)
+		engine_awake(e);
+	sim.engine_asleep = false;
+	more = engine_poll(e);
+	more |= engine_step(e);
+	if (!more)
+		sim.engine_asleep = engine_idle(e);
+	sim.rig.kill_at = 0;
+	for (i = 0; i < sim.n_clients; i++) {
+		if (!sim.rig.clients[i].bad)
+			continue;
+		CHECK(sim.clients[i].hostile, "an honest session is bad");
+		sim.n_bad++;
+		detach(i);
+		attach(i);
+	}
+}
+
+/* Something is still to come that an honest client waits for, or does. */
+static bool outstanding(bool own)
+{
+	uint32_t i, k;
+
+	for (i = 0; i < sim.n_clients; i++) {
+		if (sim.clients[i].hostile)
+			continue;
+		if (sim.clients[i].n_nops)
+			return true;
+		for (k = 0; k < sim.clients[i].n_slots; k++)
+			if (sim.clients[i].runs[k].state == SENT ||
+			    (own && sim.clients[i].runs[k].state == ENDED))
+				return true;
+	}
+	return false;
+}
+
+static void show(void)
+{
+	const struct rig_client *rc;
+	const struct client *c;
+	uint32_t i, k;
+
+	for (i = 0; i < sim.n_clients; i++) {
+		c = &sim.clients[i];
+		rc = &sim.rig.clients[i];
+		printf("client %u: hostile %d, sq %u of %u, cq %u of %u, "
+		       "%u nops\n",
+		       i, c->hostile, rc->rd->sq_head, rc->sq_tail, rc->cq_head,
+		       rc->rd->cq_tail, c->n_nops);
+		for (k = 0; k < c->n_slots; k++)
+			printf("  slot %u: %u gen %u, in D %u gen %u\n", k,
+			       c->runs[k].state, c->runs[k].gen,
+			       rig_slot(rc, k)->state, rig_slot(rc, k)->gen);
+	}
+}
+
+static void nobody_sleeps_on_work(void)
+{
+	uint32_t i;
+
+	if (!sim.engine_asleep || sim.kicked || !outstanding(false))
+		return;
+	for (i = 0; i < sim.n_clients; i++)
+		if (!sim.clients[i].hostile &&
+		    (!sim.clients[i].asleep ||
+		     sim.rig.clients[i].n_wakes != sim.clients[i].wakes))
+			return;
+	show();
+	CHECK(false, "everybody sleeps and there is work");
+}
+
+static void setup(void)
+{
+	struct rig *r = &sim.rig;
+	uint32_t i, m;
+
+	rig_init(r);
+	r->conf.max_batch = 1 + rnd(8);
+	r->conf.step_tokens = 1 + rnd(100);
+	r->conf.max_requests_uid = rnd(4) ? 100 : 1 + rnd(8);
+	sim.n_models = 1 + rnd(2);
+	sim.n_clients = 1 + rnd(6);
+	for (m = 0; m < sim.n_models; m++) {
+		sim.n_vocab[m] = 16 + rnd(200);
+		sim.n_ctx[m] = 32 * (2 + rnd(10));
+		/* At least one whole context, at most a few. */
+		sim.kv[m] = sim.n_ctx[m] * 8ull * (1 + rnd(3)) + rnd(4) * 256;
+	}
+	start_engine();
+	for (i = 0; i < sim.n_clients; i++)
+		attach(i);
+}
+
+static void teardown(void)
+{
+	totals[5] += sim.rig.st.n_preempted;
+	rig_stop(&sim.rig);
+	CHECK(!sim.rig.n_live, "the engine leaks");
+}
+
+static void disturb(void)
+{
+	uint32_t i = rnd(sim.n_clients), m;
+
+	switch (rnd(400)) {
+	case 0:
+		detach(i);
+		attach(i);
+		break;
+	case 1:
+		m = rnd(sim.n_models);
+		sim.lost_models = true;
+		rig_model_del(&sim.rig, (int)m);
+		load(m);
+		/* It may be asleep, with submissions that nobody kicks for. */
+		sim.kicked = true;
+		break;
+	case 2:
+	case 3:
+		sim.rig.kill_at = 1 + rnd(20);
+		break;
+	default:
+		break;
+	}
+}
+
+static void history(uint64_t seed)
+{
+	uint32_t turns, i, k;
+	long left;
+
+	memset(&sim, 0, sizeof(sim));
+	sim.seed = seed;
+	sim.rand = seed * 0x9e3779b97f4a7c15ull + 1;
+	CHECK(!sample_init(&sim.sampler, &(struct mem){ 0 }, 4096), "memory");
+	setup();
+	turns = 200 + rnd(1500);
+	for (i = 0; i < turns; i++) {
+		disturb();
+		if (rnd(3))
+			engine_turn();
+		k = rnd(sim.n_clients);
+		act(&sim.clients[k], &sim.rig.clients[k]);
+	}
+	/* No more comes: all that was accepted must end. */
+	sim.rig.kill_at = 0;
+	for (i = 0; i < sim.n_clients; i++) {
+		if (sim.clients[i].hostile) {
+			detach(i);
+			attach(i);
+			sim.clients[i].hostile = false;
+		}
+		sim.clients[i].draining = true;
+	}
+	for (left = 20000; left && outstanding(true); left--) {
+		engine_turn();
+		for (i = 0; i < sim.n_clients; i++)
+			act(&sim.clients[i], &sim.rig.clients[i]);
+		nobody_sleeps_on_work();
+	}
+	if (!left)
+		show();
+	CHECK(left, "not everything ends");
+	for (i = 0; i < 100; i++)
+		engine_turn();
+	CHECK(rig_quiet(&sim.rig), "KV blocks or requests are left");
+	CHECK(!sim.rig.st.busy, "busy with nothing");
+	teardown();
+	sample_fini(&sim.sampler, &(struct mem){ 0 });
+	totals[0] += sim.n_done;
+	totals[1] += sim.n_cut;
+	totals[2] += sim.n_refused;
+	totals[3] += sim.n_bad;
+	totals[4] += sim.n_deaths;
+}
+
+static void hung(int sig)
+{
+	static const char text[] = "a history does not end\n";
+
+	(void)sig;
+	if (write(1, text, sizeof(text) - 1) < 0)
+		_exit(2);
+	_exit(1);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long long first = 1, n = 1000, i;
+	int k;
+
+	for (k = 1; k + 1 < argc; k += 2) {
+		if (!strcmp(argv[k], "--seeds"))
+			n = strtoull(argv[k + 1], NULL, 0);
+		if (!strcmp(argv[k], "--seed")) {
+			first = strtoull(argv[k + 1], NULL, 0);
+			n = 1;
+		}
+	}
+	signal(SIGALRM, hung);
+	for (i = first; i < first + n; i++) {
+		alarm(60);
+		history(i);
+	}
+	printf("%llu seeds: %llu answers, %llu cut short, %llu refused, "
+	       "%llu sessions expelled, %llu engines died, %llu preempted\n",
+	       n, (unsigned long long)totals[0], (unsigned long long)totals[1],
+	       (unsigned long long)totals[2], (unsigned long long)totals[3],
+	       (unsigned long long)totals[4], (unsigned long long)totals[5]);
+	return 0;
+}
