@@ -279,13 +279,15 @@ static char lower(char c)
 	return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
-/* Insertions, deletions and changes between two names, case aside. */
+/* Insertions, deletions and changes between two names, case aside; what
+ * follows a boundary in @b may be missing in @a. */
 static unsigned int distance(const char *a, const char *b)
 {
 	unsigned int row[MAX_NAME + 1];
 	size_t na = strnlen(a, MAX_NAME);
 	size_t nb = strnlen(b, MAX_NAME);
 	unsigned int diag;
+	unsigned int best;
 	unsigned int up;
 	size_t i;
 	size_t j;
@@ -303,7 +305,11 @@ static unsigned int distance(const char *a, const char *b)
 			diag = up;
 		}
 	}
-	return row[nb];
+	best = row[nb];
+	for (j = 1; j < nb; j++)
+		if (strchr("-._:", b[j]) && row[j] < best)
+			best = row[j];
+	return best;
 }
 
 static int by_far(const void *a, const void *b)
