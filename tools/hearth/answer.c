@@ -10,9 +10,9 @@
 #include <jansson.h>
 
 #include "answer.h"
+#include "text.h"
 
-#define POLL_MS	    100 /* how soon Ctrl-C is noticed */
-#define DOUBT_BYTES 4
+#define POLL_MS 100 /* how soon Ctrl-C is noticed */
 
 /* A request on its way. */
 struct answer {
@@ -133,41 +133,6 @@ static void print_safe(struct answer *a, const char *p, size_t n)
 	a->last = p[n - 1];
 }
 
-/* Text as a JSON string: bytes that are no UTF-8 become U+FFFD. */
-static json_t *json_text(const char *p, size_t n)
-{
-	json_t *s = json_stringn(p, n);
-	struct str fixed = { 0 };
-	size_t i;
-
-	if (s)
-		return s;
-	str_add(&fixed, "", 0);
-	for (i = 0; i < n;) {
-		size_t k = 1;
-
-		while (k <= DOUBT_BYTES && i + k <= n) {
-			json_t *t = json_stringn(p + i, k);
-			bool ok = t != NULL;
-
-			json_decref(t);
-			if (ok)
-				break;
-			k++;
-		}
-		if (k <= DOUBT_BYTES && i + k <= n) {
-			str_add(&fixed, p + i, k);
-			i += k;
-		} else {
-			str_add(&fixed, "\xef\xbf\xbd", 3);
-			i++;
-		}
-	}
-	s = json_stringn(fixed.p, fixed.n);
-	str_free(&fixed);
-	return s;
-}
-
 static void json_line(json_t *o)
 {
 	char *s = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9))
@@ -189,7 +154,7 @@ static json_t *token_text(struct answer *a, uint32_t tok)
 		n = 0;
 	if (n > (int64_t)sizeof(buf))
 		n = sizeof(buf);
-	return json_text(buf, (size_t)n);
+	return text_json(buf, (size_t)n);
 }
 
 static json_t *json_token(struct answer *a, uint32_t i)
@@ -264,7 +229,7 @@ static void on_tokens(struct answer *a, const struct hearth_event *ev)
 					      json_token(a, ev->first + i));
 		json_line(json_pack("{s:s, s:i, s:o, s:o}", "event", "tokens",
 				    "first", (int)ev->first, "text",
-				    json_text(ev->text, ev->text_n), "tokens",
+				    text_json(ev->text, ev->text_n), "tokens",
 				    list));
 	} else if (a->r->a->logprobs) {
 		print_logprobs(a, ev);
@@ -345,7 +310,7 @@ static void show_json(struct answer *a, const struct hearth_timings *t)
 	json_line(json_pack(
 		"{s:s, s:s, s:o, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I}",
 		"event", "done", "finish", finish_name(a->finish), "text",
-		json_text(a->text->p, a->text->n), "n_prompt", (int)t->n_prompt,
+		text_json(a->text->p, a->text->n), "n_prompt", (int)t->n_prompt,
 		"n_cached", (int)t->n_cached, "n_out", (int)t->n_out, "n_ctx",
 		(int)a->r->info.n_ctx, "seed", (json_int_t)a->seed, "load_ns",
 		(json_int_t)a->r->load_ns, "queue_ns", (json_int_t)t->queue_ns,

@@ -197,7 +197,7 @@ static void print_table(const struct files *f)
 	table_fini(&t);
 	for (i = 0; i < f->n; i++)
 		if (*f->v[i].why)
-			tool_note("%s", f->v[i].why);
+			tool_note("%s: %s", f->v[i].path, f->v[i].why);
 }
 
 int cmd_ls(const struct cmd *c, int argc, char **argv)

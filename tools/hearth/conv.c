@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "answer.h"
+#include "text.h"
 
 static const char *const roles[] = { "system", "user", "assistant", "tool" };
 
@@ -44,25 +45,22 @@ void conv_clear(struct conv *c)
 int conv_save(const struct conv *c, const struct runner *r, const char *path)
 {
 	json_t *o, *list = json_array();
+	const char *p;
 	size_t i;
 	int rc = 0;
 
-	for (i = 0; i < c->n; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "role",
+	for (i = 0; i < c->n; i++) {
+		p = c->msg[i].content;
+		json_array_append_new(list, json_pack("{s:s, s:o}", "role",
 						      c->msg[i].role, "content",
-						      c->msg[i].content));
-	o = json_pack("{s:s, s:o}", "model", r->info.name, "messages", list);
-	if (!o || json_array_size(list) != c->n) {
-		tool_err("%s: a message is no UTF-8 text", path);
-		rc = -EILSEQ;
-		goto out;
+						      text_json(p, strlen(p))));
 	}
+	o = json_pack("{s:s, s:o}", "model", r->info.name, "messages", list);
 	errno = 0;
-	if (json_dump_file(o, path, JSON_INDENT(2)) < 0) {
+	if (!o || json_dump_file(o, path, JSON_INDENT(2)) < 0) {
 		rc = errno ? -errno : -EIO;
 		tool_err("%s: %s", path, strerror(-rc));
 	}
-out:
 	json_decref(o);
 	return rc;
 }

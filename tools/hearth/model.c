@@ -116,6 +116,18 @@ void tool_no_model(const char *name, const char *near)
 		 *near ? "; near to it: " : "", near, hint);
 }
 
+/* Errors come without the file's name when only its content was looked at. */
+static void say_with_name(const char *name, const char *text)
+{
+	char base[256];
+
+	base_name(name, base, sizeof(base));
+	if (*base && strcasestr(text, base))
+		tool_err("%s", text);
+	else
+		tool_err("%s: %s", name, text);
+}
+
 static int on_load(void *arg, uint64_t done, uint64_t total)
 {
 	struct progress *p = arg;
@@ -148,7 +160,7 @@ int tool_load(struct hearth *h, struct hearth_model **m, const char *name,
 	    hearth_model_find(name, near, sizeof(near)) == -ENOENT)
 		tool_no_model(name, near);
 	else
-		tool_err("%s", hearth_error(h));
+		say_with_name(name, hearth_error(h));
 	return rc;
 }
 
@@ -184,6 +196,6 @@ int tool_open_file(struct hearth_model **m, const char *name)
 	}
 	rc = hearth_model_open_file(m, name, why, sizeof(why));
 	if (rc < 0)
-		tool_err("%s", *why ? why : hearth_strerror(rc));
+		say_with_name(name, *why ? why : hearth_strerror(rc));
 	return rc < 0 ? rc : 0;
 }

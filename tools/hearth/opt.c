@@ -2,11 +2,13 @@
 /*
  * opt.c - options of the verbs: one parser for all their tables.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "hearth-tool.h"
 
@@ -33,7 +35,13 @@ int tool_usage(const struct cmd *c, const char *fmt, ...)
 
 #define NEAR_LEN 63
 
-/* Edits (insert, delete, replace, swap neighbours) from a to b. */
+static bool same(char a, char b)
+{
+	return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+/* Edits (insert, delete, replace, swap neighbours) from a to b, case aside;
+ * what follows a boundary in b may be missing in a. */
 static unsigned distance(const char *a, const char *b)
 {
 	unsigned row[3][NEAR_LEN + 1];
@@ -49,18 +57,22 @@ static unsigned distance(const char *a, const char *b)
 		old = row[(i + 1) % 3];
 		cur[0] = (unsigned)i;
 		for (j = 1; j <= nb; j++) {
-			best = prev[j - 1] + (a[i - 1] != b[j - 1]);
+			best = prev[j - 1] + !same(a[i - 1], b[j - 1]);
 			if (prev[j] + 1 < best)
 				best = prev[j] + 1;
 			if (cur[j - 1] + 1 < best)
 				best = cur[j - 1] + 1;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
-			    a[i - 2] == b[j - 1] && old[j - 2] + 1 < best)
+			if (i > 1 && j > 1 && same(a[i - 1], b[j - 2]) &&
+			    same(a[i - 2], b[j - 1]) && old[j - 2] + 1 < best)
 				best = old[j - 2] + 1;
 			cur[j] = best;
 		}
 	}
-	return row[na % 3][nb];
+	best = row[na % 3][nb];
+	for (j = 1; j < nb; j++)
+		if (strchr("-._:", b[j]) && row[na % 3][j] < best)
+			best = row[na % 3][j];
+	return best;
 }
 
 void near_names(const char *name, const char *const *list, size_t n, char *buf,
@@ -75,7 +87,7 @@ void near_names(const char *name, const char *const *list, size_t n, char *buf,
 		for (i = 0; i < n; i++) {
 			d = distance(name, list[i]);
 			/* The beginning of a name is near to it. */
-			if (len >= 2 && !strncmp(list[i], name, len))
+			if (len >= 2 && !strncasecmp(list[i], name, len))
 				d = 1;
 			if (d != want)
 				continue;
