@@ -74,6 +74,7 @@ static const struct conf_row rows[] = {
 	NUM("max-sessions", max_sessions, 1, PROC_MAX_SESSIONS, 1024, "", "sessions"),
 	NUM("max-sessions-uid", max_sessions_uid, 1, PROC_MAX_SESSIONS, 256, "", "sessions of a user"),
 	NUM("max-models", max_models, 1, WIRE_MAX_MODELS, 16, "", "resident models"),
+	NUM("max-models-uid", max_models_uid, 1, WIRE_MAX_MODELS, 8, "", "resident models that one user loaded"),
 	NUM("max-slots", max_slots, 1, RING_MAX_SLOTS, 256, "", "requests in flight in a session"),
 	NUM("max-requests-uid", max_requests_uid, 1, 1000000, 4096, "", "requests of a user, running and queued"),
 	BYTES("max-in-bytes", max_in_bytes, 64 * KB, RING_MAX_C_BYTES, 64 * MB, "shared memory a session may send through"),

@@ -30,6 +30,7 @@ struct conf {
 	uint64_t max_sessions;
 	uint64_t max_sessions_uid;
 	uint64_t max_models;
+	uint64_t max_models_uid;
 	uint64_t max_slots; /* in a session */
 	uint64_t max_requests_uid; /* running and queued */
 	uint64_t max_in_bytes; /* C of a session */

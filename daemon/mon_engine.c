@@ -17,7 +17,7 @@
 
 #define QUICK_NS       2000000000ull /* an engine that lives shorter died at once */
 #define MAX_QUICK      6 /* that many in a row: there is no sense in more */
-#define BACKOFF_NS     50000000ull /* doubles each time, after the first */
+#define BACKOFF_NS     10000000ull /* doubles each time, after the first */
 #define STOP_MS	       3000	   /* time to leave before it is killed */
 #define MESSAGE_BUDGET 64
 

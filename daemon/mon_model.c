@@ -520,11 +520,13 @@ static struct mon_model *new_record(struct mon_client *cl, uint32_t seq)
 	struct mon *m = cl->m;
 	struct mon_model *md = NULL;
 	uint32_t n_loading = 0;
+	uint32_t n_uid = 0;
 	uint32_t n = 0;
 	size_t i;
 
 	for (i = 0; i < WIRE_MAX_MODELS; i++) {
 		n += m->models[i].id != 0;
+		n_uid += m->models[i].id && m->models[i].uid == cl->uid;
 		n_loading += is_loading(&m->models[i]) &&
 			     m->models[i].uid == cl->uid;
 		if (!m->models[i].id && !md)
@@ -534,6 +536,13 @@ static struct mon_model *new_record(struct mon_client *cl, uint32_t seq)
 		mon_error(cl, seq, -EDQUOT,
 			  "load: %u models are resident, limit %llu", n,
 			  (unsigned long long)m->conf.max_models);
+		return NULL;
+	}
+	if (n_uid >= m->conf.max_models_uid) {
+		mon_error(cl, seq, -EDQUOT,
+			  "load: %u models of this user are resident, limit "
+			  "%llu",
+			  n_uid, (unsigned long long)m->conf.max_models_uid);
 		return NULL;
 	}
 	if (n_loading >= MAX_LOADING_UID) {

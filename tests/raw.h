@@ -224,6 +224,17 @@ static inline int raw_load(int sock, const char *file, struct wire_model *w)
 	return err;
 }
 
+static inline int raw_unload(int sock, uint32_t model)
+{
+	struct wire_id id = { .model = model };
+	char none[1];
+	int fds[WIRE_MAX_FDS];
+	unsigned int n;
+	int err = wire_send(sock, WIRE_UNLOAD, 1, &id, sizeof(id), NULL, 0);
+
+	return err ? err : raw_expect(sock, WIRE_OK, none, 0, fds, &n, 10000);
+}
+
 static inline struct ring_c *raw_rc(struct raw *r)
 {
 	return (struct ring_c *)(void *)r->c;
