@@ -103,7 +103,8 @@ static void assign(struct jinja *j, const struct j_node *t, struct j_val v)
 	case N_ATTR:
 		ns = j_eval(j, t->a);
 		if (ns.t != J_NS)
-			j_fail(j, -EINVAL, "cannot assign attribute on "
+			j_fail(j, -EINVAL,
+			       "cannot assign attribute on "
 			       "non-namespace object");
 		j_put(j, ns, t->v, v);
 		return;
@@ -111,13 +112,17 @@ static void assign(struct jinja *j, const struct j_node *t, struct j_val v)
 		l = j_iter(j, v);
 		for (e = t->list; e; e = e->next, i++) {
 			if (i >= l.l->n)
-				j_fail(j, -EINVAL, "not enough values to "
-				       "unpack (got %u)", l.l->n);
+				j_fail(j, -EINVAL,
+				       "not enough values to "
+				       "unpack (got %u)",
+				       l.l->n);
 			assign(j, e, l.l->v[i]);
 		}
 		if (i < l.l->n)
-			j_fail(j, -EINVAL, "too many values to unpack "
-			       "(expected %u)", i);
+			j_fail(j, -EINVAL,
+			       "too many values to unpack "
+			       "(expected %u)",
+			       i);
 	}
 }
 
@@ -258,9 +263,7 @@ struct j_val j_call_macro(struct jinja *j, const struct j_macro *m,
 	j_set(j, "caller", 6, caller);
 	for (p = m->node->a; p; p = p->next, i++) {
 		g = given(j, a, i, p->v);
-		v = g    ? *g :
-		    p->a ? j_eval(j, p->a) :
-			   j_undef(p->v.s, p->v.n);
+		v = g ? *g : p->a ? j_eval(j, p->a) : j_undef(p->v.s, p->v.n);
 		j_set(j, p->v.s, p->v.n, v);
 	}
 	run(j, m->node->list);

@@ -390,7 +390,8 @@ static void collect(struct jinja *j, const struct j_node *n, struct j_val pos,
 		case N_STARS:
 			v = j_eval(j, n->a);
 			if (v.t != J_DICT)
-				j_fail(j, -EINVAL, "argument after ** must be "
+				j_fail(j, -EINVAL,
+				       "argument after ** must be "
 				       "a mapping");
 			for (i = 0; i < v.o->n; i++) {
 				k = v.o->e[i].k;
@@ -565,8 +566,8 @@ static struct j_val eval(struct jinja *j, const struct j_node *n)
 	case N_COND:
 		if (j_true(j_eval(j, n->b)))
 			return j_eval(j, n->a);
-		return n->c ? j_eval(j, n->c) :
-			      j_undef("the inline if-expression without else",
+		return n->c ? j_eval(j, n->c)
+			    : j_undef("the inline if-expression without else",
 				      37);
 	case N_ATTR:
 		v = j_eval(j, n->a);

@@ -75,9 +75,9 @@ void j_sort(struct jinja *j, struct j_val *v, uint32_t n,
 			r = k = b + w < n ? b + w : n;
 			for (i = b; i < n && i < b + 2 * w; i++) {
 				j_step(j, 1);
-				if (l < k && (r >= n || r >= b + 2 * w ||
-					      cmp(j, from[l], from[r], arg) <=
-						      0))
+				if (l < k &&
+				    (r >= n || r >= b + 2 * w ||
+				     cmp(j, from[l], from[r], arg) <= 0))
 					to[i] = from[l++];
 				else
 					to[i] = from[r++];
@@ -390,8 +390,8 @@ static struct j_val f_batch(struct jinja *j, struct j_val v,
 			    const struct j_args *a)
 {
 	struct j_val l = j_iter(j, v), out = j_list(j, 0), row = j_none, fill;
-	int64_t n = j_want_int(j, j_need(j, a, 0, "linecount", "batch"),
-			       "batch");
+	int64_t n =
+		j_want_int(j, j_need(j, a, 0, "linecount", "batch"), "batch");
 	uint32_t i;
 
 	if (n < 1)
@@ -478,14 +478,16 @@ static struct j_args after(const struct j_args *a, struct j_list *pos,
 static struct j_val pick(struct jinja *j, struct j_val v,
 			 const struct j_args *a, bool attr, bool want)
 {
-	struct j_val l = j_iter(j, v), out = j_list(j, 0), path = j_none, name;
+	struct j_val l, out = j_list(j, 0), path = j_none, name, e;
 	struct j_list pos;
 	struct j_args more;
 	uint32_t i, k = attr;
-	struct j_val e;
 	int id = -1;
 	bool is;
 
+	if (!j_true(v)) /* none, too, has nothing to choose from */
+		return out;
+	l = j_iter(j, v);
 	if (attr)
 		path = j_need(j, a, 0, NULL, "selectattr");
 	if (a->pos->n > k) {
@@ -532,12 +534,15 @@ static struct j_val f_rejectattr(struct jinja *j, struct j_val v,
 static struct j_val f_map(struct jinja *j, struct j_val v,
 			  const struct j_args *a)
 {
-	struct j_val l = j_iter(j, v), out = j_list(j, l.l->n), attr, dflt, e;
+	struct j_val l, out = j_list(j, 0), attr, dflt, e;
 	struct j_list pos;
 	struct j_args more = after(a, &pos, 1);
 	uint32_t i;
 	int id = -1;
 
+	if (!j_true(v))
+		return out;
+	l = j_iter(j, v);
 	attr = j_arg(j, a, UINT32_MAX, "attribute", j_none);
 	dflt = j_arg(j, a, UINT32_MAX, "default", j_none);
 	if (attr.t == J_NONE) {
@@ -645,9 +650,9 @@ static struct j_val f_round(struct jinja *j, struct j_val v,
 		return j_int(v.i);
 	k = pow(10, (double)digits);
 	d = j_num(v) * k;
-	d = j_is(how, "ceil") ? ceil(d) :
-	    j_is(how, "floor") ? floor(d) :
-				 nearbyint(d);
+	d = j_is(how, "ceil")	 ? ceil(d)
+	    : j_is(how, "floor") ? floor(d)
+				 : nearbyint(d);
 	return j_float(d / k);
 }
 
@@ -781,8 +786,8 @@ static struct j_val f_indent(struct jinja *j, struct j_val v,
 	struct j_buf b = { 0 };
 	struct j_val pad;
 
-	pad = w.t == J_STR ? w :
-			     j_binary(j, '*', j_lit(" "),
+	pad = w.t == J_STR ? w
+			   : j_binary(j, '*', j_lit(" "),
 				      j_int(j_want_int(j, w, "indent")));
 	for (; p <= e; p = q + 1) {
 		q = p < e ? memchr(p, '\n', (size_t)(e - p)) : NULL;

@@ -46,9 +46,9 @@ static void pad(struct jinja *j, struct j_buf *b, struct j_val s,
 		more = 0;
 	if (sp->align)
 		align = sp->align;
-	left = align == '>' || align == '=' ? more :
-	       align == '^'		    ? more / 2 :
-					      0;
+	left = align == '>' || align == '=' ? more
+	       : align == '^'		    ? more / 2
+					    : 0;
 	if (align == '=' && s.n && (*s.s == '-' || *s.s == '+')) {
 		j_add(j, b, s.s++, 1);
 		s.n--;
@@ -84,8 +84,10 @@ static void number(struct jinja *j, struct j_buf *b, struct j_val v,
 	const char *alt = sp->alt ? "#" : "";
 
 	if (!j_is_num(v))
-		j_fail(j, -EINVAL, "%%%c format: a real number is required, "
-		       "not %s", sp->type, j_type_name(v));
+		j_fail(j, -EINVAL,
+		       "%%%c format: a real number is required, "
+		       "not %s",
+		       sp->type, j_type_name(v));
 	switch (sp->type) {
 	case 'd':
 	case 'i':
@@ -102,8 +104,8 @@ static void number(struct jinja *j, struct j_buf *b, struct j_val v,
 		snprintf(fmt, sizeof(fmt), "%s%%%sll%c", v.i < 0 ? "-" : sign,
 			 alt, sp->type);
 		snprintf(s, sizeof(s), fmt,
-			 v.i < 0 ? 0 - (unsigned long long)v.i :
-				   (unsigned long long)v.i);
+			 v.i < 0 ? 0 - (unsigned long long)v.i
+				 : (unsigned long long)v.i);
 		break;
 	case '%':
 		snprintf(fmt, sizeof(fmt), "%%%s.*f%%%%", sign);
@@ -179,8 +181,7 @@ struct j_val j_format(struct jinja *j, struct j_val fmt, struct j_val args)
 			q = memchr(p, ')', (size_t)(e - p));
 			if (!q || args.t != J_DICT)
 				j_fail(j, -EINVAL, "format requires a mapping");
-			k = j_find(j, args,
-				   j_strn(p + 1, (size_t)(q - p - 1)));
+			k = j_find(j, args, j_strn(p + 1, (size_t)(q - p - 1)));
 			if (!k)
 				j_fail(j, -EINVAL, "format: no such key");
 			p = q + 1;
@@ -211,7 +212,8 @@ struct j_val j_format(struct jinja *j, struct j_val fmt, struct j_val args)
 			v = *k;
 		} else if (args.t == J_LIST && (args.f & JF_TUPLE)) {
 			if (used >= args.l->n)
-				j_fail(j, -EINVAL, "not enough arguments for "
+				j_fail(j, -EINVAL,
+				       "not enough arguments for "
 				       "format string");
 			v = args.l->v[used++];
 		} else if (used++) {
@@ -222,7 +224,8 @@ struct j_val j_format(struct jinja *j, struct j_val fmt, struct j_val args)
 	}
 	j_add(j, &b, p, (size_t)(e - p));
 	if (args.t == J_LIST && (args.f & JF_TUPLE) && used < args.l->n)
-		j_fail(j, -EINVAL, "not all arguments converted during string "
+		j_fail(j, -EINVAL,
+		       "not all arguments converted during string "
 		       "formatting");
 	return j_done(&b);
 }
@@ -278,8 +281,10 @@ static struct j_val field(struct jinja *j, const char *p, const char *e,
 	if (q == p || (*p >= '0' && *p <= '9')) {
 		i = q == p ? (*next)++ : (uint32_t)digits(&p, q);
 		if (i >= a->pos->n)
-			j_fail(j, -EINVAL, "Replacement index %u out of range "
-			       "for positional args tuple", i);
+			j_fail(j, -EINVAL,
+			       "Replacement index %u out of range "
+			       "for positional args tuple",
+			       i);
 		v = a->pos->v[i];
 	} else {
 		k = j_find(j, kw, j_strn(p, (size_t)(q - p)));
@@ -290,7 +295,8 @@ static struct j_val field(struct jinja *j, const char *p, const char *e,
 	}
 	while (q < e) {
 		r = q + 1;
-		while (r < e && (*q == '[' ? *r != ']' : *r != '.' && *r != '['))
+		while (r < e &&
+		       (*q == '[' ? *r != ']' : *r != '.' && *r != '['))
 			r++;
 		key = j_strn(q + 1, (size_t)(r - q - 1));
 		if (*q == '[' && key.n && *key.s >= '0' && *key.s <= '9') {
@@ -327,7 +333,8 @@ struct j_val j_format_braces(struct jinja *j, struct j_val fmt,
 			continue;
 		}
 		if (*q == '}')
-			j_fail(j, -EINVAL, "Single '}' encountered in format "
+			j_fail(j, -EINVAL,
+			       "Single '}' encountered in format "
 			       "string");
 		p = q + 1;
 		q = memchr(p, '}', (size_t)(e - p));
@@ -346,9 +353,9 @@ struct j_val j_format_braces(struct jinja *j, struct j_val fmt,
 		if (colon)
 			read_spec(j, colon + 1, q, &sp);
 		if (!sp.type)
-			sp.type = v.t == J_FLOAT && sp.prec >= 0 ? 'g' :
-				  v.t == J_INT && sp.width ? 'd' :
-							     's';
+			sp.type = v.t == J_FLOAT && sp.prec >= 0 ? 'g'
+				  : v.t == J_INT && sp.width	 ? 'd'
+								 : 's';
 		if (sp.type == 's' && v.t == J_INT && sp.comma)
 			sp.type = 'd';
 		one(j, &b, v, &sp);

@@ -45,8 +45,10 @@ static struct j_val g_dict(struct jinja *j, const struct j_args *a)
 		for (i = 0; i < src.l->n; i++) {
 			e = src.l->v[i];
 			if (e.t != J_LIST || e.l->n != 2)
-				j_fail(j, -EINVAL, "dict: element %u is no "
-				       "pair", i);
+				j_fail(j, -EINVAL,
+				       "dict: element %u is no "
+				       "pair",
+				       i);
 			j_put(j, o, e.l->v[0], e.l->v[1]);
 		}
 	}
@@ -65,8 +67,8 @@ static struct j_val g_namespace(struct jinja *j, const struct j_args *a)
 
 static struct j_val g_raise(struct jinja *j, const struct j_args *a)
 {
-	struct j_val s = j_str(j, j_need(j, a, 0, "message",
-					 "raise_exception"));
+	struct j_val s =
+		j_str(j, j_need(j, a, 0, "message", "raise_exception"));
 
 	j_fail(j, -EINVAL, "%.*s", (int)(s.n > 1000 ? 1000 : s.n), s.s);
 }

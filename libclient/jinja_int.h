@@ -26,7 +26,7 @@ enum j_type {
 	J_DICT,
 	J_NS, /* namespace(): a dict whose entries can be set */
 	J_LOOP,
-	J_FUNC, /* a global function */
+	J_FUNC,	  /* a global function */
 	J_METHOD, /* of a value */
 	J_MACRO,
 };
@@ -36,10 +36,10 @@ enum j_type {
 #define JF_TEMP	 4u /* string at the arena's end: may grow in place */
 
 struct j_val {
-	uint8_t t; /* enum j_type */
-	uint8_t f; /* JF_* */
+	uint8_t t;   /* enum j_type */
+	uint8_t f;   /* JF_* */
 	uint16_t id; /* function or method */
-	uint32_t n; /* bytes of a string */
+	uint32_t n;  /* bytes of a string */
 	union {
 		int64_t i;
 		double d;
@@ -89,51 +89,51 @@ struct j_macro {
 
 enum j_kind {
 	/* expressions */
-	N_CONST, /* v */
-	N_NAME, /* v */
-	N_LIST, /* list */
-	N_TUPLE, /* list */
-	N_DICT, /* list: key, value, key, value */
-	N_BIN, /* op, a, b */
-	N_AND, /* a, b */
-	N_OR, /* a, b */
-	N_NOT, /* a */
-	N_NEG, /* a */
-	N_POS, /* a */
-	N_CMP, /* a, list of N_CMP with op and a */
-	N_CONCAT, /* a, b */
-	N_COND, /* a if b else c */
-	N_ATTR, /* a . v */
-	N_ITEM, /* a [ b ] */
-	N_SLICE, /* a [ b : c : d ] */
-	N_CALL, /* a ( list ) */
-	N_FILTER, /* a | id ( list ) */
-	N_TEST, /* a is id ( list ), op: not */
-	N_KW, /* v = a */
-	N_STAR, /* *a */
-	N_STARS, /* **a */
+	N_CONST,    /* v */
+	N_NAME,	    /* v */
+	N_LIST,	    /* list */
+	N_TUPLE,    /* list */
+	N_DICT,	    /* list: key, value, key, value */
+	N_BIN,	    /* op, a, b */
+	N_AND,	    /* a, b */
+	N_OR,	    /* a, b */
+	N_NOT,	    /* a */
+	N_NEG,	    /* a */
+	N_POS,	    /* a */
+	N_CMP,	    /* a, list of N_CMP with op and a */
+	N_CONCAT,   /* a, b */
+	N_COND,	    /* a if b else c */
+	N_ATTR,	    /* a . v */
+	N_ITEM,	    /* a [ b ] */
+	N_SLICE,    /* a [ b : c : d ] */
+	N_CALL,	    /* a ( list ) */
+	N_FILTER,   /* a | id ( list ) */
+	N_TEST,	    /* a is id ( list ), op: not */
+	N_KW,	    /* v = a */
+	N_STAR,	    /* *a */
+	N_STARS,    /* **a */
 	N_CAPTURED, /* what a block rendered to */
 	/* statements */
-	N_TEXT, /* v */
-	N_OUT, /* a */
-	N_IF, /* a, list, b: the next branch */
-	N_ELSE, /* list */
-	N_FOR, /* a in b if c, list, d: else list; op: recursive */
-	N_SET, /* a = b */
-	N_SETBLOCK, /* a = b over the captured list */
-	N_MACRO, /* v, a: parameters, list */
-	N_CALLBLOCK, /* a: parameters, b: call, list */
+	N_TEXT,	       /* v */
+	N_OUT,	       /* a */
+	N_IF,	       /* a, list, b: the next branch */
+	N_ELSE,	       /* list */
+	N_FOR,	       /* a in b if c, list, d: else list; op: recursive */
+	N_SET,	       /* a = b */
+	N_SETBLOCK,    /* a = b over the captured list */
+	N_MACRO,       /* v, a: parameters, list */
+	N_CALLBLOCK,   /* a: parameters, b: call, list */
 	N_FILTERBLOCK, /* b over the captured list */
-	N_WITH, /* a: list of N_SET, list */
-	N_BLOCK, /* list, in a scope of its own */
+	N_WITH,	       /* a: list of N_SET, list */
+	N_BLOCK,       /* list, in a scope of its own */
 	N_BREAK,
 	N_CONTINUE,
 };
 
 struct j_node {
 	uint8_t kind; /* enum j_kind */
-	uint8_t op; /* character of an operator, or a flag */
-	int16_t id; /* filter or test, -1 if unknown */
+	uint8_t op;   /* character of an operator, or a flag */
+	int16_t id;   /* filter or test, -1 if unknown */
 	uint32_t line;
 	struct j_val v;
 	struct j_node *a;
@@ -209,7 +209,7 @@ struct j_val j_undef(const char *name, size_t n);
 struct j_val j_bool(bool b);
 struct j_val j_int(int64_t i);
 struct j_val j_float(double d);
-struct j_val j_lit(const char *s); /* borrows */
+struct j_val j_lit(const char *s);	      /* borrows */
 struct j_val j_strn(const char *s, size_t n); /* borrows */
 struct j_val j_copy(struct jinja *j, const char *s, size_t n);
 struct j_val j_list(struct jinja *j, size_t cap);

@@ -25,8 +25,8 @@ static _Noreturn void bad(struct reader *r, const char *what)
 
 static void blanks(struct reader *r)
 {
-	while (r->p < r->e && (*r->p == ' ' || *r->p == '\t' ||
-			       *r->p == '\n' || *r->p == '\r'))
+	while (r->p < r->e && (*r->p == ' ' || *r->p == '\t' || *r->p == '\n' ||
+			       *r->p == '\r'))
 		r->p++;
 }
 

@@ -28,11 +28,9 @@ void j_lex_init(struct j_lexer *lx, struct jinja *j, const char *p, size_t n)
 	}
 	if (n && p[n - 1] == '\n')
 		n--;
-	*lx = (struct j_lexer){ .j = j,
-				.p = p,
-				.e = p + n,
-				.line = 1,
-				.line_start = true };
+	*lx = (struct j_lexer){
+		.j = j, .p = p, .e = p + n, .line = 1, .line_start = true
+	};
 }
 
 static _Noreturn void bad(struct j_lexer *lx, const char *what)
@@ -229,8 +227,8 @@ static bool is_digit(const struct j_lexer *lx, const char *p)
 
 static const char *digits(const struct j_lexer *lx, const char *p)
 {
-	while (is_digit(lx, p) || (p < lx->e && *p == '_' &&
-				   is_digit(lx, p + 1)))
+	while (is_digit(lx, p) ||
+	       (p < lx->e && *p == '_' && is_digit(lx, p + 1)))
 		p++;
 	return p;
 }
@@ -273,10 +271,10 @@ static struct j_val number(struct j_lexer *lx, const char **end)
 	bool point = false;
 
 	if (*p == '0' && p + 1 < lx->e) {
-		base = (p[1] | 0x20) == 'x' ? 16 :
-		       (p[1] | 0x20) == 'o' ? 8 :
-		       (p[1] | 0x20) == 'b' ? 2 :
-					      10;
+		base = (p[1] | 0x20) == 'x'   ? 16
+		       : (p[1] | 0x20) == 'o' ? 8
+		       : (p[1] | 0x20) == 'b' ? 2
+					      : 10;
 	}
 	if (base != 10) {
 		for (q = p + 2; q < lx->e && (digit(*q) < base || *q == '_');
@@ -322,8 +320,7 @@ static const char *code(struct j_lexer *lx, struct j_buf *b, const char *p,
 
 static struct j_val unescape(struct j_lexer *lx, const char *p, const char *e)
 {
-	static const char from[] = "abfnrtv\\'\"", to[] =
-		"\a\b\f\n\r\t\v\\'\"";
+	static const char from[] = "abfnrtv\\'\"", to[] = "\a\b\f\n\r\t\v\\'\"";
 	struct j_buf b = { 0 };
 	const char *q, *k;
 
@@ -416,9 +413,9 @@ static void in_tag(struct j_lexer *lx, struct j_tok *t)
 	t->line = lx->line;
 	if (lx->p == lx->e)
 		bad(lx, "a tag does not end");
-	end = lx->open		      ? NULL :
-	      lx->inside == T_VAR ? tag_end(lx, lx->p, "}}", false) :
-				    tag_end(lx, lx->p, "%}", true);
+	end = lx->open		    ? NULL
+	      : lx->inside == T_VAR ? tag_end(lx, lx->p, "}}", false)
+				    : tag_end(lx, lx->p, "%}", true);
 	if (end) {
 		t->kind = lx->inside == T_VAR ? T_VAR_END : T_BLOCK_END;
 		close_tag(lx, end);

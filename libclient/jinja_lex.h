@@ -8,14 +8,14 @@
 enum j_tok_kind {
 	T_EOF,
 	T_TEXT, /* v: what stands between tags, blanks already trimmed */
-	T_VAR, /* {{ */
+	T_VAR,	/* {{ */
 	T_VAR_END,
 	T_BLOCK, /* {% */
 	T_BLOCK_END,
-	T_NAME, /* v */
+	T_NAME,	  /* v */
 	T_STRING, /* v */
 	T_NUMBER, /* v */
-	T_OP, /* op: a character or OP_* */
+	T_OP,	  /* op: a character or OP_* */
 };
 
 struct j_tok {

@@ -11,8 +11,8 @@
 typedef struct j_val method_fn(struct jinja *j, struct j_val v,
 			       const struct j_args *a);
 
-#define METHOD(name)                                                      \
-	static struct j_val name(struct jinja *j, struct j_val v,         \
+#define METHOD(name)                                              \
+	static struct j_val name(struct jinja *j, struct j_val v, \
 				 const struct j_args *a)
 
 static struct j_val text_arg(struct jinja *j, const struct j_args *a,
@@ -54,13 +54,13 @@ static struct j_val recase(struct jinja *j, struct j_val v, enum recase how)
 		if (cp == UNI_BAD)
 			j_add(j, &b, (const char *)p, n);
 		else if (cp == 0xdf && up) /* the one that becomes two */
-			j_adds(j, &b, how == UPPER || how == SWAP ? "SS" :
-								    "Ss");
+			j_adds(j, &b,
+			       how == UPPER || how == SWAP ? "SS" : "Ss");
 		else
 			j_addc(j, &b,
-			       !up		? uni_lower(cp) :
-			       how == UPPER || how == SWAP ? uni_upper(cp) :
-							     uni_title(cp));
+			       !up			     ? uni_lower(cp)
+			       : how == UPPER || how == SWAP ? uni_upper(cp)
+							     : uni_title(cp));
 	}
 	return j_done(&b);
 }
@@ -421,9 +421,10 @@ METHOD(s_join)
 
 	for (i = 0; i < l.l->n; i++) {
 		if (l.l->v[i].t != J_STR)
-			j_fail(j, -EINVAL, "sequence item %u: expected str "
-			       "instance, %s found", i,
-			       j_type_name(l.l->v[i]));
+			j_fail(j, -EINVAL,
+			       "sequence item %u: expected str "
+			       "instance, %s found",
+			       i, j_type_name(l.l->v[i]));
 		if (i)
 			j_add(j, &b, v.s, v.n);
 		j_add(j, &b, l.l->v[i].s, l.l->v[i].n);
@@ -483,7 +484,7 @@ METHOD(s_zfill)
 /* ----------------------------------------------------------------- classes */
 
 static struct j_val all_of(struct jinja *j, struct j_val v, unsigned mask,
-			   unsigned not)
+			   unsigned not )
 {
 	const uint8_t *p = (const uint8_t *)v.s, *e = p + v.n;
 	bool some = false;
@@ -494,7 +495,7 @@ static struct j_val all_of(struct jinja *j, struct j_val v, unsigned mask,
 	while (p < e) {
 		p += utf8_get(p, e, &cp);
 		c = uni_class(cp);
-		if (not ? (c & not) != 0 : !(c & mask))
+		if (not ? (c & not ) != 0 : !(c & mask))
 			return j_bool(false);
 		some |= (c & mask) != 0;
 	}
@@ -568,8 +569,7 @@ METHOD(l_insert)
 		i = n;
 	j_step(j, n / 8);
 	j_push(j, v, x);
-	memmove(v.l->v + i + 1, v.l->v + i,
-		(n - (size_t)i) * sizeof(*v.l->v));
+	memmove(v.l->v + i + 1, v.l->v + i, (n - (size_t)i) * sizeof(*v.l->v));
 	v.l->v[i] = x;
 	return j_none;
 }

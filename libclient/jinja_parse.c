@@ -14,10 +14,10 @@
 _Noreturn void p_fail(struct parser *p, const char *what)
 {
 	static const char *const kinds[] = {
-		[T_EOF] = "the end",	  [T_TEXT] = "text",
-		[T_VAR] = "'{{'",	  [T_VAR_END] = "'}}'",
-		[T_BLOCK] = "'{%'",	  [T_BLOCK_END] = "'%}'",
-		[T_NAME] = "a name",	  [T_STRING] = "a string",
+		[T_EOF] = "the end",	 [T_TEXT] = "text",
+		[T_VAR] = "'{{'",	 [T_VAR_END] = "'}}'",
+		[T_BLOCK] = "'{%'",	 [T_BLOCK_END] = "'%}'",
+		[T_NAME] = "a name",	 [T_STRING] = "a string",
 		[T_NUMBER] = "a number", [T_OP] = "an operator",
 	};
 

@@ -33,7 +33,7 @@ struct j_node *p_node(struct parser *p, enum j_kind kind);
 
 /* jinja_pexpr.c */
 struct j_node *p_expr(struct parser *p);
-struct j_node *p_tuple(struct parser *p); /* an expression or "a, b" */
+struct j_node *p_tuple(struct parser *p);	  /* an expression or "a, b" */
 struct j_node *p_tuple_no_cond(struct parser *p); /* no "a if b" */
 struct j_node *p_filters(struct parser *p, struct j_node *n);
 struct j_node *p_first_filter(struct parser *p, struct j_node *n);

@@ -102,9 +102,9 @@ static struct j_node *name(struct parser *p)
 
 	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (p_is_name(p, words[i].name))
-			return constant(p, words[i].type == J_NONE ?
-						   j_none :
-						   j_bool(words[i].b));
+			return constant(p, words[i].type == J_NONE
+						   ? j_none
+						   : j_bool(words[i].b));
 	for (i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
 		if (p_is_name(p, reserved[i]))
 			p_fail(p, "expected an expression");
@@ -415,12 +415,12 @@ static struct j_node *negation(struct parser *p)
 	unsigned not = 0;
 
 	while (p_take_name(p, "not"))
-		not++;
+		not ++;
 	n = compare(p);
-	if (not)
+	if (not )
 		n = two(p, N_NOT, 0, n, NULL);
 	/* twice is not nothing: it makes a boolean */
-	if (not && !(not % 2))
+	if (not &&!(not % 2))
 		n = two(p, N_NOT, 0, n, NULL);
 	return n;
 }

@@ -11,15 +11,15 @@
 
 typedef bool test_fn(struct jinja *j, struct j_val v, const struct j_args *a);
 
-#define TEST(name)                                                        \
-	static bool name(struct jinja *j, struct j_val v,                 \
+#define TEST(name)                                        \
+	static bool name(struct jinja *j, struct j_val v, \
 			 const struct j_args *a)
-#define PLAIN(name, expr)                                                 \
-	TEST(name)                                                        \
-	{                                                                 \
-		(void)j;                                                  \
-		(void)a;                                                  \
-		return expr;                                              \
+#define PLAIN(name, expr)    \
+	TEST(name)           \
+	{                    \
+		(void)j;     \
+		(void)a;     \
+		return expr; \
 	}
 
 PLAIN(t_defined, v.t != J_UNDEF)
@@ -120,7 +120,7 @@ TEST(t_sameas)
 
 /* Every letter is of one case, and there is one. */
 static bool all_case(struct jinja *j, struct j_val v, unsigned want,
-		     unsigned not)
+		     unsigned not )
 {
 	struct j_val s = j_str(j, v);
 	const uint8_t *p = (const uint8_t *)s.s, *e = p + s.n;
@@ -131,7 +131,7 @@ static bool all_case(struct jinja *j, struct j_val v, unsigned want,
 	while (p < e) {
 		p += utf8_get(p, e, &cp);
 		c = uni_class(cp);
-		if (c & not)
+		if (c & not )
 			return false;
 		some |= (c & want) != 0;
 	}

@@ -171,9 +171,9 @@ static void add_quoted(struct jinja *j, struct j_buf *b, struct j_val v)
 			j_add(j, b, "\\t", 2);
 		} else if (cp != ' ' && (uni_class(cp) & (UC_C | UC_WS))) {
 			snprintf(x, sizeof(x),
-				 cp < 0x100   ? "\\x%02x" :
-				 cp < 0x10000 ? "\\u%04x" :
-						"\\U%08x",
+				 cp < 0x100	? "\\x%02x"
+				 : cp < 0x10000 ? "\\u%04x"
+						: "\\U%08x",
 				 cp);
 			j_adds(j, b, x);
 		} else {
@@ -292,7 +292,8 @@ static void json_string(struct jinja *j, struct json_how *h, struct j_val v)
 			x[0] = '\\';
 			x[1] = esc[i + 1];
 			j_add(j, &h->b, x, 2);
-		} else if (cp < 0x20 || (h->ascii && cp > 0x7e && cp < 0x10000)) {
+		} else if (cp < 0x20 ||
+			   (h->ascii && cp > 0x7e && cp < 0x10000)) {
 			snprintf(x, sizeof(x), "\\u%04x", cp);
 			j_adds(j, &h->b, x);
 		} else if (h->ascii && cp >= 0x10000) {
@@ -338,8 +339,10 @@ static struct j_val key_text(struct jinja *j, struct j_val k)
 		add_value(j, &b, k, false);
 		return j_done(&b);
 	default:
-		j_fail(j, -EINVAL, "keys must be str, int, float, bool or "
-		       "None, not %s", j_type_name(k));
+		j_fail(j, -EINVAL,
+		       "keys must be str, int, float, bool or "
+		       "None, not %s",
+		       j_type_name(k));
 	}
 }
 

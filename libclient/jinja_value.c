@@ -269,6 +269,7 @@ static uint32_t hash(struct jinja *j, struct j_val k)
 	case J_STR:
 		j_step(j, k.n / 16);
 		return image_hash(k.s, k.n);
+	case J_UNDEF:
 	case J_NONE:
 		return 1;
 	case J_BOOL:
@@ -481,8 +482,10 @@ bool j_equal(struct jinja *j, struct j_val a, struct j_val b)
 static _Noreturn void no_order(struct jinja *j, struct j_val a, struct j_val b,
 			       const char *op)
 {
-	j_fail(j, -EINVAL, "'%s' not supported between instances of '%s' "
-	       "and '%s'", op, j_type_name(a), j_type_name(b));
+	j_fail(j, -EINVAL,
+	       "'%s' not supported between instances of '%s' "
+	       "and '%s'",
+	       op, j_type_name(a), j_type_name(b));
 }
 
 int j_order(struct jinja *j, struct j_val a, struct j_val b, const char *op)
@@ -518,8 +521,10 @@ bool j_in(struct jinja *j, struct j_val needle, struct j_val hay)
 	switch (hay.t) {
 	case J_STR:
 		if (needle.t != J_STR)
-			j_fail(j, -EINVAL, "'in <string>' requires string as "
-			       "left operand, not %s", j_type_name(needle));
+			j_fail(j, -EINVAL,
+			       "'in <string>' requires string as "
+			       "left operand, not %s",
+			       j_type_name(needle));
 		j_step(j, hay.n / 16);
 		return memmem(hay.s, hay.n, needle.s, needle.n) != NULL;
 	case J_LIST:

@@ -182,7 +182,8 @@ int64_t hearth_apply_template(const struct hearth_model *m,
 	return (int64_t)done;
 invalid:
 	if (why_n)
-		snprintf(why, why_n, "a message without role or content, or "
-				     "options of another version");
+		snprintf(why, why_n,
+			 "a message without role or content, or "
+			 "options of another version");
 	return -EINVAL;
 }

@@ -178,11 +178,18 @@ class Ours:
         return err, self.run.stdout.read(n).decode("utf-8", "replace")
 
 
-def theirs(env, text, variables):
+def theirs(tmpl, variables):
     try:
-        return 0, env.from_string(text).render(**variables)
+        return 0, tmpl.render(**variables)
     except Exception as e:  # whatever jinja2 or the template raises
         return 1, "%s: %s" % (type(e).__name__, e)
+
+
+def ours_goes_further(e1, want, e2):
+    """We have lists where jinja2 has generators, and let them be changed."""
+    return e1 and not e2 and want.startswith((
+        "SecurityError: access to attribute 'append'",
+        "TypeError: Object of type generator is not JSON"))
 
 
 def differ(a, b):
@@ -205,16 +212,20 @@ def main():
         return 77
     env = environment()
     ours = Ours(sys.argv[1])
-    good = bad = refused = 0
+    good = bad = refused = further = 0
     for f in files:
         tmpl = open(f, "rb").read()
+        their_tmpl = env.from_string(tmpl.decode())
         for name, case in CASES.items():
             variables = dict(DEFAULTS, **case)
-            e1, want = theirs(env, tmpl.decode(), variables)
+            e1, want = theirs(their_tmpl, variables)
             e2, got = ours.render(tmpl, variables)
             if bool(e1) == bool(e2) and (e1 or want == got):
                 good += 1
                 refused += bool(e1)
+                continue
+            if ours_goes_further(e1, want, e2):
+                further += 1
                 continue
             bad += 1
             print("%s, %s: " % (os.path.basename(f), name), end="")
@@ -222,8 +233,9 @@ def main():
                 print("want %s\n    got %s" % ((want[-200:], got[:300])))
             else:
                 print(differ(want, got))
-    print("%d templates, %d renderings equal (%d refused by both), %d not" %
-          (len(files), good, refused, bad))
+    print("%d templates: %d renderings equal (%d of them refused by both), "
+          "%d only ours, %d different" %
+          (len(files), good, refused, further, bad))
     return 1 if bad else 0
 
 
