@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
+
+#define CLIENT_LINES 10 /* a second */
 
 static const char *log_who = "hearthd";
 static int log_verbose;
@@ -81,6 +84,28 @@ void log_debug(const char *fmt, ...)
 		return;
 	va_start(ap, fmt);
 	line(LOG_DEBUG, 0, fmt, ap);
+	va_end(ap);
+}
+
+void log_client(const char *fmt, ...)
+{
+	static struct timespec since;
+	static unsigned int n;
+	struct timespec now;
+	va_list ap;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec != since.tv_sec) {
+		if (n > CLIENT_LINES)
+			log_info("clients: more messages (%u)",
+				 n - CLIENT_LINES);
+		since = now;
+		n = 0;
+	}
+	if (n++ >= CLIENT_LINES)
+		return;
+	va_start(ap, fmt);
+	line(LOG_INFO, 0, fmt, ap);
 	va_end(ap);
 }
 

@@ -20,6 +20,9 @@ void log_warnx(const char *fmt, ...) LOG_FMT(1, 2);
 void log_info(const char *fmt, ...) LOG_FMT(1, 2);
 void log_debug(const char *fmt, ...) LOG_FMT(1, 2);
 
+/* What a client can provoke: at most a few a second, the rest is counted. */
+void log_client(const char *fmt, ...) LOG_FMT(1, 2);
+
 /* Log and exit with status 1. */
 void fatal(int err, const char *fmt, ...) LOG_FMT(2, 3)
 	__attribute__((noreturn));

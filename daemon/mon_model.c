@@ -249,7 +249,7 @@ static void answer_all(struct mon_model *md, enum wire_type type, int err,
 
 static void fail(struct mon_model *md, int err, const char *text)
 {
-	log_info("model %u: not loaded, %s (%s)", md->id, text, md->name);
+	log_client("model %u: not loaded, %s (%s)", md->id, text, md->name);
 	answer_all(md, WIRE_LOAD, err, text);
 	answer_all(md, WIRE_UNLOAD, 0, NULL);
 	model_free(md);
@@ -724,15 +724,15 @@ void mon_model_state(struct mon *m, const struct proc_model_state *st)
 		md->state = WIRE_MODEL_READY;
 		md->st = *st;
 		md->n_crashes = 0;
-		log_info("model %u: ready, %s %s, context %u (%s)", md->id,
-			 st->arch, st->quant, st->n_ctx, md->name);
+		log_client("model %u: ready, %s %s, context %u (%s)", md->id,
+			   st->arch, st->quant, st->n_ctx, md->name);
 		answer_all(md, WIRE_LOAD, 0, NULL);
 		break;
 	case WIRE_MODEL_FAILED:
 		fail(md, st->err < 0 ? st->err : -EIO, st->text);
 		break;
 	case WIRE_MODEL_UNLOADING:
-		log_info("model %u: unloaded (%s)", md->id, md->name);
+		log_client("model %u: unloaded (%s)", md->id, md->name);
 		answer_all(md, WIRE_LOAD, -ECANCELED, "unloaded while loading");
 		answer_all(md, WIRE_UNLOAD, 0, NULL);
 		model_free(md);

@@ -254,7 +254,8 @@ void mon_hello(struct mon_client *cl, uint32_t seq, const struct wire_hello *h)
 	ro = err ? -1 : reopen_readonly(cl->session->d);
 	if (err || ro < 0) {
 		err = err ? err : ro;
-		log_warn(err, "session: cannot be made (uid %u)", cl->uid);
+		log_client("session: cannot be made (uid %u, %s)", cl->uid,
+			   strerrorname_np(-err));
 		mon_session_free(cl->session);
 		cl->session = NULL;
 		mon_error(cl, seq, err,
@@ -360,7 +361,7 @@ void mon_session_bad(struct mon *m, const struct proc_status *st)
 
 	if (!s || !s->client)
 		return;
-	log_info("session: ended, %s (uid %u)", st->text, s->uid);
+	log_client("session: ended, %s (uid %u)", st->text, s->uid);
 	mon_error(s->client, 0, st->err ? st->err : -EPROTO, "session: %.200s",
 		  st->text);
 	if (s->client)

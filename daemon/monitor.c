@@ -62,7 +62,8 @@ void mon_reply(struct mon_client *cl, enum wire_type type, uint32_t seq,
 	if (type == WIRE_PROGRESS && err == -EAGAIN)
 		return;
 	if (err != -EPIPE && err != -ECONNRESET)
-		log_warn(err, "client: cannot be answered (uid %u)", cl->uid);
+		log_client("client: cannot be answered (uid %u, %s)", cl->uid,
+			   strerrorname_np(-err));
 	mon_client_drop(cl);
 }
 

@@ -328,3 +328,98 @@ int sandbox_filter(const struct conf *conf, enum sandbox_kind kind)
 	return err;
 #endif
 }
+
+/* ------------------------------------------------------------------ tests */
+
+#define FORBIDDEN(call, ...)        \
+	{                           \
+#call, SYS_##call,  \
+		{                   \
+			__VA_ARGS__ \
+		}                   \
+	}
+#define P(x) (long)(x)
+
+/* clang-format off */
+static const struct {
+	const char *name;
+	long nr;
+	long arg[6];
+} forbidden[] = {
+	FORBIDDEN(openat, AT_FDCWD, P("/etc/passwd"), O_RDONLY),
+	FORBIDDEN(openat, AT_FDCWD, P("/proc/self/maps"), O_RDONLY),
+	FORBIDDEN(openat, AT_FDCWD, P("/tmp/hearth-escape"), O_CREAT | O_RDWR, 0600),
+	FORBIDDEN(openat, AT_FDCWD, P("/dev/null"), O_RDWR),
+	FORBIDDEN(openat2, AT_FDCWD, P("/"), 0, 24),
+	FORBIDDEN(mkdirat, AT_FDCWD, P("/tmp/hearth-escape"), 0700),
+	FORBIDDEN(unlinkat, AT_FDCWD, P("/tmp/hearth-nothing"), 0),
+	FORBIDDEN(renameat2, AT_FDCWD, P("/tmp/a"), AT_FDCWD, P("/tmp/b"), 0),
+	FORBIDDEN(chdir, P("/")),
+	FORBIDDEN(chroot, P("/")),
+	FORBIDDEN(mount, P("none"), P("/tmp"), P("tmpfs"), 0, 0),
+	FORBIDDEN(memfd_create, P("x"), 0),
+	FORBIDDEN(socket, 1 /* AF_UNIX */, 1, 0),
+	FORBIDDEN(socket, 2 /* AF_INET */, 1, 0),
+	FORBIDDEN(socketpair, 1, 1, 0, 0),
+	FORBIDDEN(connect, 3, 0, 0),
+	FORBIDDEN(bind, 3, 0, 0),
+	FORBIDDEN(execve, P("/bin/true"), 0, 0),
+	FORBIDDEN(execveat, AT_FDCWD, P("/bin/true"), 0, 0, 0),
+	FORBIDDEN(ptrace, 16 /* ATTACH */, 1, 0, 0),
+	FORBIDDEN(process_vm_readv, 1, 0, 0, 0, 0, 0),
+	FORBIDDEN(kill, 1, 0),
+	FORBIDDEN(tgkill, 1, 1, 0),
+	FORBIDDEN(pidfd_open, 1, 0),
+	FORBIDDEN(pidfd_getfd, 3, 0, 0),
+	FORBIDDEN(clone, SIGCHLD, 0, 0, 0, 0),
+	FORBIDDEN(clone3, 0, 0),
+	FORBIDDEN(unshare, CLONE_NEWUSER),
+	FORBIDDEN(setns, 3, 0),
+	FORBIDDEN(setresuid, 0, 0, 0),
+	FORBIDDEN(setgroups, 0, 0),
+	FORBIDDEN(capset, 0, 0),
+	FORBIDDEN(prctl, PR_SET_DUMPABLE, 1),
+	FORBIDDEN(prctl, PR_CAPBSET_DROP, 1),
+	FORBIDDEN(seccomp, 0, 0, 0),
+	FORBIDDEN(io_uring_setup, 8, 0),
+	FORBIDDEN(bpf, 0, 0, 0),
+	FORBIDDEN(perf_event_open, 0, 0, 0, 0, 0),
+	FORBIDDEN(userfaultfd, 0),
+	FORBIDDEN(keyctl, 0, 0),
+	FORBIDDEN(add_key, 0, 0, 0, 0, 0),
+	FORBIDDEN(shmget, 0, 4096, 01600),
+	FORBIDDEN(inotify_init1, 0),
+	FORBIDDEN(fanotify_init, 0, 0),
+	FORBIDDEN(name_to_handle_at, AT_FDCWD, P("/"), 0, 0, 0),
+	FORBIDDEN(reboot, 0, 0, 0),
+	FORBIDDEN(sethostname, P("x"), 1),
+	FORBIDDEN(setrlimit, RLIMIT_CORE, 0),
+	FORBIDDEN(mmap, 0, 4096, 7 /* with PROT_EXEC */, 0x22, -1, 0),
+	FORBIDDEN(mprotect, 0, 0, 4),
+};
+/* clang-format on */
+
+int sandbox_try(enum sandbox_kind kind)
+{
+	const long *a;
+	int possible = 0;
+	size_t i;
+	long r;
+
+	for (i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
+		a = forbidden[i].arg;
+		r = syscall(forbidden[i].nr, a[0], a[1], a[2], a[3], a[4],
+			    a[5]);
+		if (!r && forbidden[i].nr == SYS_clone)
+			_exit(99); /* the child that must not be */
+		if (r < 0 &&
+		    (errno == EPERM || errno == EACCES || errno == ENOSYS))
+			continue;
+		log_warnx("sandbox: %s is possible in the %s (%ld, %s)",
+			  forbidden[i].name,
+			  kind == SANDBOX_ENGINE ? "engine" : "parser", r,
+			  r < 0 ? strerrorname_np(errno) : "no error");
+		possible++;
+	}
+	return possible;
+}
