@@ -97,6 +97,8 @@ int engine_new(struct engine **out, const struct conf *conf,
 		mem_free(&mem, e);
 		return -ENOMEM;
 	}
+	set(&stats->busy, 0);
+	set(&stats->n_sessions, 0);
 	*out = e;
 	return 0;
 }
@@ -380,6 +382,9 @@ int engine_model_add(struct engine *e, const struct proc_load *l,
 		snprintf(why, 160, "no counters for another model");
 		goto fail;
 	}
+	/* A dead engine may have left these. */
+	set(&m->st->kv_used, 0);
+	set(&m->st->n_active, 0);
 	m->id = l->id;
 	m->im = im;
 	m->bm = bm;
@@ -430,15 +435,14 @@ void engine_model_del(struct engine *e, uint64_t id)
 
 /* ------------------------------------------- client ring -> session -> queue */
 
-static void refuse(struct engine *e, struct session *s,
-		   const struct session_cmd *cmd, enum ring_refusal reason,
-		   int err, uint64_t arg, uint64_t limit)
+static void refuse(struct session *s, const struct session_cmd *cmd,
+		   enum ring_refusal reason, int err, uint64_t arg,
+		   uint64_t limit)
 {
 	struct run_refusal why;
 
 	run_refuse(&why, reason, err, arg, limit);
 	session_refuse(s, cmd, &why);
-	count(&e->st->n_refused, 1);
 }
 
 static void run(struct engine *e, struct session *s,
@@ -449,23 +453,21 @@ static void run(struct engine *e, struct session *s,
 	struct req *r;
 
 	if (!session_granted(s, cmd->run.model)) {
-		refuse(e, s, cmd, RING_BAD_MODEL, -ENOENT, cmd->run.model, 0);
+		refuse(s, cmd, RING_BAD_MODEL, -ENOENT, cmd->run.model, 0);
 		return;
 	}
 	if (!m) {
-		refuse(e, s, cmd, RING_NOT_READY, -EAGAIN, cmd->run.model, 0);
+		refuse(s, cmd, RING_NOT_READY, -EAGAIN, cmd->run.model, 0);
 		return;
 	}
 	if (e->conf->max_requests_uid &&
 	    f->n_reqs >= e->conf->max_requests_uid) {
-		refuse(e, s, cmd, RING_TOO_MANY, -EAGAIN, f->n_reqs + 1,
+		refuse(s, cmd, RING_TOO_MANY, -EAGAIN, f->n_reqs + 1,
 		       e->conf->max_requests_uid);
 		return;
 	}
-	if (session_accept(s, cmd, &m->lim, now(e), &r)) {
-		count(&e->st->n_refused, 1);
+	if (session_accept(s, cmd, &m->lim, now(e), &r))
 		return;
-	}
 	r->m = m;
 	r->age = e->age++;
 	f->n_reqs++;
@@ -513,6 +515,9 @@ bool engine_poll(struct engine *e)
 
 	for (s = e->sessions; s; s = s->next) {
 		more |= poll_session(e, s);
+		if (s->n_refused)
+			count(&e->st->n_refused, s->n_refused);
+		s->n_refused = 0;
 		if (s->bad && !s->told)
 			expel(e, s);
 	}

@@ -287,6 +287,7 @@ void session_refuse(struct session *s, const struct session_cmd *cmd,
 		.limit = why->limit,
 	};
 
+	s->n_refused++;
 	session_post(s, &e);
 }
 

@@ -29,6 +29,7 @@
  * @cq_head: completions the client has consumed, as far as we have seen
  * @n_live:  requests queued or running
  * @n_posted: of them, those with an unconsumed PROGRESS entry
+ * @n_refused: submissions refused since somebody last looked
  * @posted:  the completion queue grew since the client was last woken
  * @stalled: it cannot take the next submission: no room for the answer
  * @bad:     it broke the protocol, and why; @told: the monitor knows
@@ -54,6 +55,7 @@ struct session {
 	uint32_t cq_head;
 	uint32_t n_live;
 	uint32_t n_posted;
+	uint32_t n_refused;
 	bool posted;
 	bool stalled;
 	bool replay;
