@@ -75,7 +75,8 @@ class Chat:
             if pid:
                 got = os.waitstatus_to_exitcode(status)
                 if got != code:
-                    sys.exit("exit %d, not %d:\n%s" % (got, code, self.all))
+                    sys.exit("exit %d, not %d:\n%s" % (got, code,
+                                                   self.all[-3000:]))
                 steps += 1
                 return
         sys.exit("it does not leave:\n" + self.all)

@@ -157,6 +157,17 @@ static json_t *token_text(struct answer *a, uint32_t tok)
 	return text_json(buf, (size_t)n);
 }
 
+/* The token's text in quotes, printable; after @before. */
+static void print_token(struct answer *a, const char *before, uint32_t tok)
+{
+	json_t *o = token_text(a, tok);
+	char *s = o ? json_dumps(o, JSON_ENCODE_ANY) : NULL;
+
+	printf("%s%s", before, s ? s : "?");
+	free(s);
+	json_decref(o);
+}
+
 static json_t *json_token(struct answer *a, uint32_t i)
 {
 	const struct hearth_top *top;
@@ -189,23 +200,18 @@ static void print_logprobs(struct answer *a, const struct hearth_event *ev)
 {
 	const struct hearth_top *top;
 	uint32_t i, tok;
-	char *s;
 	float lp;
 	int n, k;
 
 	for (i = ev->first; i < ev->first + ev->n_tokens; i++) {
 		if (hearth_token_at(a->r->h, a->id, i, &tok, &lp) < 0)
 			continue;
-		s = json_dumps(token_text(a, tok), JSON_ENCODE_ANY);
-		printf("%9.4f %s", (double)lp, s ? s : "?");
-		free(s);
+		printf("%9.4f", (double)lp);
+		print_token(a, " ", tok);
 		n = hearth_top_at(a->r->h, a->id, i, &top);
 		for (k = 0; k < n; k++) {
-			s = json_dumps(token_text(a, top[k].token),
-				       JSON_ENCODE_ANY);
-			printf("  %s %.4f", s ? s : "?",
-			       (double)top[k].logprob);
-			free(s);
+			print_token(a, "  ", top[k].token);
+			printf(" %.4f", (double)top[k].logprob);
 		}
 		putchar('\n');
 	}

@@ -24,11 +24,13 @@
 #include "hearth-tool.h"
 
 #define MSG_BYTES  64
-#define ROUNDS	   50
-#define SLOW_SHARE 100 /* one in so many trips is a blocking one */
+#define ROUNDS	   10
+#define SLOW_SHARE 20 /* one in so many trips is a blocking one */
 #define IDLE_TRIPS 400
 #define IDLE_NS	   1000000
 #define POLL_NS	   1000000000ull
+#define ECHO_NS	   1000000 /* the polling echo sleeps after that */
+#define REST_NS	   3000000 /* between blocks: the echo sleeps, too */
 #define FIRST_REPS 200
 
 /* Times in buckets of 1/32: exact below 64 ns. */
@@ -134,7 +136,7 @@ static void __attribute__((noreturn)) echo(int fd, bool spin)
 			n = recv(fd, buf, sizeof(buf), 0);
 		if (n <= 0 || send(fd, buf, (size_t)n, MSG_NOSIGNAL) != n)
 			_exit(0);
-		until = now_ns() + POLL_NS / 100;
+		until = now_ns() + ECHO_NS;
 	}
 }
 
@@ -216,14 +218,16 @@ static int trip(struct ipc *b, enum kind k)
 
 static int block(struct ipc *b, enum kind k, uint64_t n)
 {
-	static const struct timespec rest = { .tv_nsec = IDLE_NS };
+	static const struct timespec rest = { .tv_nsec = REST_NS };
+	static const struct timespec idle = { .tv_nsec = IDLE_NS };
 	uint64_t t;
 	uint64_t i;
 	int err;
 
+	nanosleep(&rest, NULL);
 	for (i = 0; i < n; i++) {
 		if (k >= RING_IDLE)
-			nanosleep(&rest, NULL);
+			nanosleep(&idle, NULL);
 		if (tool_interrupted)
 			return -EINTR;
 		t = now_ns();

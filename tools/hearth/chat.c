@@ -20,6 +20,8 @@ struct chat {
 	struct line *line;
 	bool leave;
 	char *system; /* as set last */
+	char **kept;  /* texts that settings point to */
+	size_t n_kept;
 };
 
 struct chat_cmd {
@@ -89,6 +91,14 @@ static void unknown_param(const char *name)
 		 *buf ? "; near to it: " : "", buf);
 }
 
+/* Options point to their text: it stays until the end. */
+static const char *keep(struct chat *t, const char *text)
+{
+	t->kept = xrealloc(t->kept, t->n_kept + 1, sizeof(*t->kept));
+	t->kept[t->n_kept] = xstrdup(text);
+	return t->kept[t->n_kept++];
+}
+
 static void do_set(struct chat *t, char *arg)
 {
 	const struct opt *o;
@@ -115,8 +125,7 @@ static void do_set(struct chat *t, char *arg)
 		((struct strs *)(void *)((char *)t->r->a + o->off))->n = 0;
 		return;
 	}
-	/* Kept until the end: texts are used where they are. */
-	if (opt_set(o, t->r->a, *value ? xstrdup(value) : "on", why))
+	if (opt_set(o, t->r->a, *value ? keep(t, value) : "on", why))
 		tool_err("/set: %s", why);
 }
 
@@ -406,5 +415,8 @@ int chat(struct runner *r, struct conv *c)
 	talk(&t);
 	line_close(&t.line);
 	free(t.system);
+	while (t.n_kept)
+		free(t.kept[--t.n_kept]);
+	free(t.kept);
 	return EXIT_OK;
 }

@@ -108,6 +108,36 @@ static int decode(struct line *l, int c, wchar_t *out)
 	return 1;
 }
 
+/* -------------------------------------------------------------- completion */
+
+/* Tab: finish the command that the line begins with, as far as it is clear.
+ * Done here because libedit never frees the functions it is given. */
+static void complete(struct line *l)
+{
+	const LineInfo *li = el_line(l->el);
+	size_t n = (size_t)(li->cursor - li->buffer), k = 0;
+	const char *found = NULL;
+	char rest[64];
+	unsigned hits = 0, i;
+
+	for (i = 0; n && l->commands[i]; i++) {
+		if (strncmp(l->commands[i], li->buffer, n))
+			continue;
+		if (!hits++) {
+			found = l->commands[i];
+			k = strlen(found);
+		}
+		while (strncmp(found, l->commands[i], k))
+			k--;
+	}
+	if (!found || k <= n)
+		return;
+	snprintf(rest, sizeof(rest), "%.*s%s", (int)(k - n), found + n,
+		 hits == 1 ? " " : "");
+	el_insertstr(l->el, rest);
+	el_set(l->el, EL_REFRESH);
+}
+
 static int get_char(EditLine *el, wchar_t *out)
 {
 	struct line *l;
@@ -126,43 +156,13 @@ static int get_char(EditLine *el, wchar_t *out)
 			return 1;
 		}
 		if (l->paste && c == '\t')
-			c = ' '; /* Tab would complete */
+			c = ' ';
+		if (c == '\t') {
+			complete(l);
+			continue;
+		}
 		return decode(l, c, out);
 	}
-}
-
-/* -------------------------------------------------------------- completion */
-
-static unsigned char complete(EditLine *el, int ch)
-{
-	const LineInfo *li = el_line(el);
-	size_t n = (size_t)(li->cursor - li->buffer), k = 0;
-	const char *found = NULL;
-	struct line *l;
-	unsigned hits = 0, i;
-
-	(void)ch;
-	el_get(el, EL_CLIENTDATA, &l);
-	for (i = 0; l->commands[i]; i++) {
-		if (strncmp(l->commands[i], li->buffer, n))
-			continue;
-		if (!hits++) {
-			found = l->commands[i];
-			k = strlen(found);
-		}
-		while (strncmp(found, l->commands[i], k))
-			k--;
-	}
-	if (!found || !n || k <= n)
-		return CC_ERROR;
-	{
-		char rest[64];
-
-		snprintf(rest, sizeof(rest), "%.*s%s", (int)(k - n), found + n,
-			 hits == 1 ? " " : "");
-		el_insertstr(el, rest);
-	}
-	return CC_REFRESH;
 }
 
 static char *give_prompt(EditLine *el)
@@ -245,8 +245,6 @@ int line_open(struct line **out, const char *const *commands)
 	el_set(l->el, EL_SIGNAL, 0);
 	el_set(l->el, EL_GETCFN, get_char);
 	el_set(l->el, EL_HIST, history, l->hist);
-	el_set(l->el, EL_ADDFN, "complete", "complete a command", complete);
-	el_set(l->el, EL_BIND, "^I", "complete", NULL);
 	el_set(l->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
 	el_source(l->el, NULL); /* the user's ~/.editrc */
 	history(l->hist, &ev, H_SETSIZE, HISTORY_LINES);
