@@ -615,6 +615,13 @@ static void relax(void)
 #endif
 }
 
+static void spin_longer(struct em *em)
+{
+	em->spin_ns *= 2;
+	if (em->spin_ns > em->spin_max_ns)
+		em->spin_ns = em->spin_max_ns;
+}
+
 /*
  * Look for work a moment longer before sleeping. It pays while clients poll
  * too: the moment doubles when work came and halves when none did.
@@ -629,9 +636,7 @@ static bool spin(struct em *em)
 	for (;;) {
 		if (loop_ready(em->loop) || engine_poll(em->engine) ||
 		    taken(em) != before) {
-			em->spin_ns *= 2;
-			if (em->spin_ns > em->spin_max_ns)
-				em->spin_ns = em->spin_max_ns;
+			spin_longer(em);
 			return true;
 		}
 		if (!(++turn & 15) && loop_now() >= end)
@@ -646,6 +651,8 @@ static bool spin(struct em *em)
 
 static void run(struct em *em)
 {
+	uint64_t start;
+
 	while (!em->exit) {
 		if (loop_ready(em->loop))
 			loop_run(em->loop, false);
@@ -658,7 +665,11 @@ static void run(struct em *em)
 		if (engine_idle(em->engine)) {
 			atomic_store_explicit(&em->stats->busy, 0,
 					      memory_order_relaxed);
+			start = loop_now();
 			loop_run(em->loop, true);
+			/* too early to bed: it would have come */
+			if (loop_now() - start <= em->spin_max_ns)
+				spin_longer(em);
 			atomic_store_explicit(&em->stats->busy, 1,
 					      memory_order_relaxed);
 		}
