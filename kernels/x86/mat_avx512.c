@@ -220,7 +220,8 @@ struct chunk {
 };
 
 typedef void tile_fn(const struct chunk *c, uint32_t n,
-		     const struct act_block *x, __m512 *acc);
+		     const struct act_block *x, __m512 *acc,
+		     const uint8_t *ahead, uint32_t lines);
 
 /* sum += w * the quad at @q, which is broadcast on its way from memory: one
  * instruction, which compilers do not make of two intrinsics. */
@@ -278,19 +279,23 @@ INLINE void tile_step(const struct chunk *c, uint32_t b,
 	}
 }
 
-/* A tile of @h tokens over the @n blocks of a chunk. */
+/* A tile of @h tokens over the @n blocks of a chunk. On the way, @lines lines
+ * a block are asked for from @ahead, so that memory works while we do. */
 INLINE void tile(const struct chunk *c, uint32_t n, const struct act_block *x,
-		 __m512 *sums, const int h, const int groups, const int has_min)
+		 __m512 *sums, const uint8_t *ahead, uint32_t lines,
+		 const int h, const int groups, const int has_min)
 {
 	const int half = h > 8 ? (h + 1) / 2 : h;
 	__m512 acc[ACT_TILE];
-	uint32_t b;
+	uint32_t b, l;
 	int t;
 
 #pragma GCC unroll 16
 	for (t = 0; t < h; t++)
 		acc[t] = sums[t];
 	for (b = 0; b < n; b++, x += h) {
+		for (l = 0; l < lines; l++, ahead += 64)
+			_mm_prefetch(ahead, _MM_HINT_T0);
 		tile_step(c, b, x, acc, 0, half, groups, has_min);
 		if (h > half)
 			tile_step(c, b, x, acc, half, h, groups, has_min);
@@ -303,9 +308,10 @@ INLINE void tile(const struct chunk *c, uint32_t n, const struct act_block *x,
 #define TILE(h, g, m)                                                       \
 	static void tile_##h##_##g##_##m(const struct chunk *c, uint32_t n, \
 					 const struct act_block *x,         \
-					 __m512 *acc)                       \
+					 __m512 *acc, const uint8_t *ahead, \
+					 uint32_t lines)                    \
 	{                                                                   \
-		tile(c, n, x, acc, h, g, m);                                \
+		tile(c, n, x, acc, ahead, lines, h, g, m);                  \
 	}
 #define TILES(g, m)    \
 	TILE(1, g, m)  \
@@ -351,31 +357,18 @@ INLINE void decode(const uint8_t *w, const uint8_t *sp, uint32_t b0, uint32_t n,
 	const int s = kind == SHAPE_OFF ? 8 - lo - hi : 0;
 	const uint32_t unit = (lo + hi) * 64u;
 	const uint32_t per = (uint32_t)block / ACT_BLOCK;
-	uint32_t b, l;
+	uint32_t b;
 
 	w += (size_t)b0 * unit;
 	for (b = 0; b < n; b++, w += unit) {
 		const uint8_t *scales =
 			sp + (size_t)((b0 + b) / per) * scale_bytes;
 
-#pragma GCC unroll 8
-		for (l = 0; l < unit; l += 64)
-			_mm_prefetch(w + AHEAD + l, _MM_HINT_T0);
 		_mm_prefetch(scales + AHEAD / 4, _MM_HINT_T0);
 		load_codes(w, lo, hi, s, c->w[b]);
 		load_scales(scales, b0 + b, block, group, kind, s, c->scale[b],
 			    c->min[b]);
 	}
-}
-
-/* A share of the next chunk while a tile runs: all at once would wait. */
-INLINE const uint8_t *prefetch(const uint8_t *p, uint32_t bytes)
-{
-	uint32_t i;
-
-	for (i = 0; i < bytes; i += 64)
-		_mm_prefetch(p + i, _MM_HINT_T1);
-	return p + i;
 }
 
 /* Sums of tokens [t0, t0 + tokens) over one panel. */
@@ -388,9 +381,12 @@ INLINE void mul_panel(const struct mat *m, uint32_t p, const struct act *a,
 	const uint32_t scale_bytes = shapes[m->fmt].scale_bytes;
 	const uint32_t most = tokens <= ACT_TILE ? CHUNK_FEW : CHUNK;
 	const size_t bytes = mat_panel_bytes(m->fmt, m->cols);
-	const uint8_t *w = (const uint8_t *)m->data + p * bytes, *next;
+	const uint8_t *w = (const uint8_t *)m->data + p * bytes, *ahead;
 	tile_fn *const *fn = tiles[group == 16][kind != SHAPE_OFF];
-	uint32_t t, b, n, slice;
+	const uint32_t n_tiles = (tokens + ACT_TILE - 1) / ACT_TILE;
+	const uint32_t lines = (lo + hi + n_tiles - 1) / n_tiles;
+	const size_t far = (n_tiles == 1 ? 3 : 1) * most * unit;
+	uint32_t t, b, n;
 
 	for (t = 0; t < tokens; t++)
 		acc[t] = _mm512_setzero_ps();
@@ -398,15 +394,12 @@ INLINE void mul_panel(const struct mat *m, uint32_t p, const struct act *a,
 		n = nb - b < most ? nb - b : most;
 		decode(w, w + (size_t)nb * unit, b, n, c, block, lo, hi, group,
 		       kind, scale_bytes);
-		next = w + (size_t)(b + n) * unit;
-		if (b + n >= nb)
-			next = w + bytes;
-		slice = n * unit * ACT_TILE / (tokens + ACT_TILE - 1);
+		/* in order of memory: the next panel comes after this one */
+		ahead = w + (size_t)b * unit + far;
 		for (t = 0; t < tokens; t += ACT_TILE) {
-			if (tokens > ACT_TILE)
-				next = prefetch(next, slice);
 			fn[act_step(a, t0 + t) - 1](c, n, act_at(a, t0 + t, b),
-						    acc + t);
+						    acc + t, ahead, lines);
+			ahead += (size_t)n * lines * 64;
 		}
 	}
 }
