@@ -173,35 +173,50 @@ static double rate(const struct progress *p, uint64_t done)
 	return s > 0 && done > p->first ? (double)(done - p->first) / s : 0;
 }
 
+static void show_eta(char *buf, size_t n, double s)
+{
+	char dur[32];
+
+	if (s < 60)
+		snprintf(buf, n, "  %d s left", (int)s + 1);
+	else if (s < 100 * 3600)
+		snprintf(buf, n, "  %s left",
+			 fmt_dur(dur, (uint64_t)s * 1000000000u));
+}
+
+static void show_bar(int width, double part)
+{
+	int full = (int)(width * part), i;
+
+	fputc('[', stderr);
+	for (i = 0; i < width; i++)
+		fputc(i < full ? '#' : '.', stderr);
+	fputc(']', stderr);
+}
+
+/* "what [####....] 12 MB/92 MB  31 MB/s  3 s left", as much as fits */
 static void draw(struct progress *p, uint64_t done, uint64_t total)
 {
 	char a[32], b[32], r[32], line[256], eta[48] = "";
 	double per_s = rate(p, done);
-	int w = term_width(), room, bar, n;
+	int w = term_width() - 1, what = (int)strlen(p->what), bar, n;
 
 	if (per_s > 0 && total > done)
-		snprintf(eta, sizeof(eta), "  %s left",
-			 fmt_dur(a, (uint64_t)((double)(total - done) / per_s) *
-					    1000000000u));
+		show_eta(eta, sizeof(eta), (double)(total - done) / per_s);
 	n = snprintf(
-		line, sizeof(line), " %s%s%s%s%s  %s%s/s%s", amount(p, a, done),
+		line, sizeof(line), " %s%s%s%s%s  %s/s%s", amount(p, a, done),
 		total ? "/" : "", total ? amount(p, b, total) : "",
 		p->bytes ? "" : " ", p->bytes ? "" : p->unit,
 		p->bytes ? fmt_bytes(r, (uint64_t)per_s) : fmt_rate(r, per_s),
-		p->bytes ? "" : " ", eta);
-	room = w - 1 - (int)strlen(p->what) - 1 - n - 2;
-	bar = room > 40 ? 40 : room;
-	fprintf(stderr, "\r\033[K%s ", p->what);
-	if (total && bar >= 8) {
-		int full = (int)((double)bar * (double)done / (double)total);
-		int i;
-
-		fputc('[', stderr);
-		for (i = 0; i < bar; i++)
-			fputc(i < full ? '#' : '.', stderr);
-		fputc(']', stderr);
-	}
-	fprintf(stderr, "%.*s", w > 30 ? w - 2 : 28, line);
+		eta);
+	/* A long name gives way before the numbers do. */
+	if (what > w - n - 1)
+		what = w - n - 1 > 4 ? w - n - 1 : 4;
+	bar = w - what - n - 3;
+	fprintf(stderr, "\r\033[K%.*s ", what, p->what);
+	if (total && bar >= 8)
+		show_bar(bar > 40 ? 40 : bar, (double)done / (double)total);
+	fprintf(stderr, "%.*s", w - what - 1 > 0 ? w - what - 1 : 0, line);
 	fflush(stderr);
 	bar_shown = true;
 }
@@ -238,10 +253,9 @@ void progress_end(struct progress *p, uint64_t done, bool keep)
 	clear_bar();
 	if (!keep)
 		return;
-	fprintf(stderr, "%s: %s%s%s in %s (%s%s/s)\n", p->what,
+	fprintf(stderr, "%s: %s%s%s in %s (%s/s)\n", p->what,
 		amount(p, a, done), p->bytes ? "" : " ",
 		p->bytes ? "" : p->unit, fmt_dur(b, ns),
 		p->bytes ? fmt_bytes(c, (uint64_t)rate(p, done))
-			 : fmt_rate(c, rate(p, done)),
-		p->bytes ? "" : " ");
+			 : fmt_rate(c, rate(p, done)));
 }
