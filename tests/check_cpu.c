@@ -614,13 +614,14 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("cpu");
-	TCase *t = tcase_create("cpu");
+	TCase *p = tcase_create("pool"), *t = tcase_create("model");
 	SRunner *r;
 	int failed;
 
 	tcase_set_timeout(t, 60);
-	tcase_add_test(t, test_pool);
-	tcase_add_test(t, test_pool_idle);
+	tcase_set_timeout(p, 60);
+	tcase_add_test(p, test_pool);
+	tcase_add_test(p, test_pool_idle);
 	tcase_add_loop_test(t, test_archs, 0, ARCH_N);
 	tcase_add_loop_test(t, test_formats, 0, FMT_N);
 	tcase_add_test(t, test_shapes);
@@ -629,6 +630,7 @@ int main(void)
 	tcase_add_test(t, test_hidden);
 	tcase_add_test(t, test_load);
 	tcase_add_test(t, test_info);
+	suite_add_tcase(s, p);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
