@@ -204,6 +204,8 @@ struct j_val j_format(struct jinja *j, struct j_val fmt, struct j_val args)
 		if (p == e)
 			j_fail(j, -EINVAL, "incomplete format");
 		sp.type = *p++;
+		if (!sp.align)
+			sp.align = '>';
 		if (sp.type == '%') {
 			j_add(j, &b, "%", 1);
 			continue;

@@ -161,6 +161,8 @@ static struct j_val raw(struct j_lexer *lx, const char *body)
 		}
 		q += 2;
 	}
+	if (body == lx->e)
+		return j_strn(body, 0);
 	bad(lx, "a raw block does not end");
 }
 

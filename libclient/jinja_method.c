@@ -288,7 +288,7 @@ static bool is_blank(const char *p, const char *e, unsigned *n)
 static struct j_val split_blanks(struct jinja *j, struct j_val v, int64_t max)
 {
 	const char *p, *e, *q;
-	struct j_val l = j_list(j, 0), rest;
+	struct j_val l = j_list(j, 0);
 	unsigned n;
 
 	v = j_strip(v, j_none, 1);
@@ -296,8 +296,7 @@ static struct j_val split_blanks(struct jinja *j, struct j_val v, int64_t max)
 	e = v.s + v.n;
 	while (p < e) {
 		if (max >= 0 && l.l->n == max) {
-			rest = j_strip(j_strn(p, (size_t)(e - p)), j_none, 2);
-			j_push(j, l, rest);
+			push_part(j, l, p, e);
 			break;
 		}
 		for (q = p; q < e && !is_blank(q, e, &n); q += n)

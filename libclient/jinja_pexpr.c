@@ -148,6 +148,7 @@ static struct j_node *primary(struct parser *p)
 static struct j_node *args(struct parser *p)
 {
 	struct j_node *first = NULL, **tail = &first, *n;
+	bool named = false;
 
 	while (!p_take_op(p, ')')) {
 		if (first) {
@@ -166,7 +167,10 @@ static struct j_node *args(struct parser *p)
 			p_next(p);
 			p_next(p);
 			n->a = p_expr(p);
+			named = true;
 		} else {
+			if (named)
+				p_fail(p, "expected a named argument");
 			n = p_expr(p);
 		}
 		*tail = n;
