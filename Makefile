@@ -167,6 +167,9 @@ $(O)/libdaemon.a: $(call obj,$(DAEMON_SRC))
 $(O)/libhearth.a: $(call obj,$(CLIENT_SRC))
 	$(Q)rm -f $@
 	$(call say,AR,$@)$(AR) rcs $@ $^
+$(O)/libtool.a: $(call obj,$(filter-out %/main.c,$(TOOL_SRC)))
+	$(Q)rm -f $@
+	$(call say,AR,$@)$(AR) rcs $@ $^
 $(O)/libhearth.so.$(VERSION): $(call obj,$(CLIENT_SRC)) libclient/libhearth.map
 	$(call say,LD,$@)$(CC) -shared -o $@ $(call obj,$(CLIENT_SRC)) \
 		-Wl,-soname,libhearth.so.$(SOVERSION) \
@@ -185,7 +188,7 @@ $(O)/hearth: $(call obj,$(TOOL_SRC)) $(O)/libhearth.a
 
 bins-tests: $(CHECKS:%=$(O)/tests/%) $(HELPERS:%=$(O)/tests/%) \
 	$(EXAMPLES:%=$(O)/examples/%)
-$(O)/tests/check_%: $(O)/tests/check_%.o $(D_LIBS)
+$(O)/tests/check_%: $(O)/tests/check_%.o $(O)/libtool.a $(D_LIBS)
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) -lcheck -lsubunit -lrt \
 		$(LIBS_D) $(LIBS_T)
 $(O)/tests/t_%: $(O)/tests/t_%.o $(D_LIBS)

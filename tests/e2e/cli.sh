@@ -356,6 +356,8 @@ is_json 'd[0]["threads"] == 1 and d[0]["read_4k_bytes_per_s"] > 1e8'
 # ---- completion: the script works in a shell
 want 0 "$hearth" completion bash
 cp "$t/out" "$t/completion"
+cmp -s "$t/completion" tools/completion/hearth.bash ||
+	fail "tools/completion/hearth.bash is old: hearth completion bash"
 got=$(PATH=$O:$PATH bash -c '. "$1"
 COMP_WORDS=(hearth to) COMP_CWORD=1; _hearth; echo "${COMPREPLY[@]}"
 COMP_WORDS=(hearth run --rep) COMP_CWORD=2; _hearth; echo "${COMPREPLY[@]}"
