@@ -252,6 +252,49 @@ void mat_pack(enum fmt f, uint32_t cols, const void *rows, uint32_t n_rows,
 	}
 }
 
+/* Is no half float, or float with these exponent bits, all ones there? */
+static bool finite16(const uint8_t *p, size_t n, uint16_t exponent)
+{
+	uint16_t v, bad = 0;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		memcpy(&v, p + 2 * i, 2);
+		bad |= (v & exponent) == exponent;
+	}
+	return !bad;
+}
+
+static bool finite32(const uint8_t *p, size_t n)
+{
+	uint32_t v, bad = 0;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		memcpy(&v, p + 4 * i, 4);
+		bad |= (v & 0x7f800000) == 0x7f800000;
+	}
+	return !bad;
+}
+
+bool mat_panel_finite(enum fmt f, uint32_t cols, const void *panel)
+{
+	const struct shape *s = &shapes[f];
+	uint32_t n = cols / fmt_info[f].block, b;
+	const uint8_t *p = panel;
+
+	if (f == FMT_F32)
+		return finite32(p, (size_t)n * MAT_PANEL);
+	if (!s->lo)
+		return finite16(p, (size_t)n * MAT_PANEL,
+				f == FMT_F16 ? 0x7c00 : 0x7f80);
+	p += (size_t)cols / ACT_BLOCK * shape_code_bytes(s);
+	for (b = 0; b < n; b++, p += s->scale_bytes)
+		if (!finite16(p, s->kind == SHAPE_OFF ? 16 : 32, 0x7c00))
+			return false;
+	return true;
+}
+
 /* Codes and scales of one row in 32 columns. */
 static void row_block(enum fmt f, uint32_t cols, const uint8_t *panel, int row,
 		      uint32_t b, uint8_t *q, float ds[2], float ms[2])

@@ -61,6 +61,9 @@ uint64_t mat_bytes(enum fmt f, uint64_t rows, uint64_t cols);
 void mat_pack(enum fmt f, uint32_t cols, const void *rows, uint32_t n_rows,
 	      void *panel);
 
+/* False if a scale, minimum or float in a packed panel is infinite or NaN. */
+bool mat_panel_finite(enum fmt f, uint32_t cols, const void *panel);
+
 /* Dequantise one row of a packed matrix to @cols floats: equal to the format's
  * dequant() of the file's row. */
 void mat_row(const struct mat *m, uint32_t row, float *out);

@@ -18,6 +18,7 @@
 #include "../daemon/backend.h"
 #include "../daemon/cpu/pool.h"
 #include "../kernels/cpu.h"
+#include "../kernels/mat.h"
 #include "tiny_model.h"
 
 #define MAX_TOKENS 96
@@ -490,36 +491,112 @@ static void load_fails(struct tiny *t, int err, const char *words)
 	backend_cpu.close(be);
 }
 
-START_TEST(test_load)
+/* Overwrite @n bytes of the file, keeping what was there in @old. */
+static void spoil(struct tiny *t, uint64_t at, const void *bytes, void *old,
+		  size_t n)
+{
+	ck_assert_int_eq(pread(t->fd, old, n, (off_t)at), (ssize_t)n);
+	ck_assert_int_eq(pwrite(t->fd, bytes, n, (off_t)at), (ssize_t)n);
+}
+
+static uint64_t place_of(const struct tiny *t, uint32_t role)
+{
+	uint32_t i;
+
+	for (i = 0; t->tensors[i].role != role; i++)
+		;
+	return t->tensors[i].off;
+}
+
+START_TEST(test_load_bad)
 {
 	struct image_hparams hp = tiny_hparams(ARCH_llama);
-	float nan_ = NAN;
+	const uint16_t inf16 = 0x7c00;
+	const float nan_ = NAN;
+	uint8_t was[4];
+	uint16_t old16;
+	uint64_t at;
 	struct tiny t;
-	uint32_t i;
+	float old;
 	int fd;
 
 	tiny_make(&t, &hp, FMT_Q8_0, 5);
 	load_fails(&t, -ECANCELED, "given up");
-	/* A NaN in a norm. */
-	for (i = 0; t.tensors[i].role != ROLE_FFN_NORM; i++)
-		;
-	ck_assert_int_eq(pwrite(t.fd, &nan_, 4, (off_t)t.tensors[i].off + 12),
-			 4);
+	at = place_of(&t, ROLE_FFN_NORM) + 3 * sizeof(float);
+	spoil(&t, at, &nan_, &old, sizeof(old));
 	load_fails(&t, -EBADMSG,
 		   "tensor blk.0.ffn_norm.weight: element 3 is not finite");
-	/* The file ends in its last tensor. */
-	nan_ = 1;
-	ck_assert_int_eq(pwrite(t.fd, &nan_, 4, (off_t)t.tensors[i].off + 12),
-			 4);
+	spoil(&t, at, &old, was, sizeof(old));
+	/* The scale of a block in row 300: a row is 8 blocks of 34 bytes. */
+	at = place_of(&t, ROLE_FFN_UP) + (300 * 8 + 5) * 34;
+	spoil(&t, at, &inf16, &old16, sizeof(old16));
+	load_fails(&t, -EBADMSG,
+		   "tensor blk.0.ffn_up.weight: rows 288 to 303 are not");
+	spoil(&t, at, &old16, was, sizeof(old16));
 	ck_assert_int_eq(ftruncate(t.fd, (off_t)t.off - 64), 0);
 	load_fails(&t, -ENODATA, "tensor blk.1.ffn_down.weight: the file ends");
-	/* No file at all. */
 	fd = t.fd;
 	t.fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	load_fails(&t, -EISDIR, "directory");
 	close(t.fd);
 	t.fd = fd;
 	tiny_free(&t);
+}
+END_TEST
+
+/* From a file that was opened without the page cache, where that works. */
+START_TEST(test_load_direct)
+{
+	struct image_hparams hp = tiny_hparams(ARCH_llama);
+	char path[] = "/tmp/check_cpu.XXXXXX";
+	struct tiny t;
+	struct rig r;
+	uint8_t *copy;
+	int fd;
+
+	tiny_make(&t, &hp, FMT_Q4_K, 5);
+	copy = malloc(t.off);
+	ck_assert_ptr_nonnull(copy);
+	ck_assert_int_eq(pread(t.fd, copy, t.off, 0), (ssize_t)t.off);
+	fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, copy, t.off), (ssize_t)t.off);
+	close(fd);
+	fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	unlink(path);
+	if (fd >= 0) {
+		close(t.fd);
+		t.fd = fd;
+		rig_open(&r, &t, -1, 2);
+		rig_close(&r);
+	}
+	free(copy);
+	tiny_free(&t);
+}
+END_TEST
+
+/* Every format's scales are looked at: bytes of ones are a NaN in each. */
+START_TEST(test_finite)
+{
+	enum fmt f = (enum fmt)_i;
+	uint64_t row = fmt_bytes(f, 512), n;
+	uint8_t *raw = calloc(MAT_PANEL, row), *panel;
+	uint32_t r, b;
+
+	panel = aligned_alloc(MAT_ALIGN, mat_panel_bytes(f, 512));
+	ck_assert(raw && panel);
+	mat_pack(f, 512, raw, MAT_PANEL, panel);
+	ck_assert(mat_panel_finite(f, 512, panel));
+	n = fmt_info[f].bytes;
+	for (r = 0; r < MAT_PANEL; r += 5)
+		for (b = 0; b < 512 / fmt_info[f].block; b++) {
+			memset(raw + r * row + b * n, 0xff, n);
+			mat_pack(f, 512, raw, MAT_PANEL, panel);
+			ck_assert(!mat_panel_finite(f, 512, panel));
+			memset(raw + r * row + b * n, 0, n);
+		}
+	free(raw);
+	free(panel);
 }
 END_TEST
 
@@ -628,7 +705,9 @@ int main(void)
 	tcase_add_loop_test(t, test_bits, 0, 7);
 	tcase_add_test(t, test_bad_batch);
 	tcase_add_test(t, test_hidden);
-	tcase_add_test(t, test_load);
+	tcase_add_test(t, test_load_bad);
+	tcase_add_test(t, test_load_direct);
+	tcase_add_loop_test(t, test_finite, 0, FMT_N);
 	tcase_add_test(t, test_info);
 	suite_add_tcase(s, p);
 	suite_add_tcase(s, t);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* backend.c - the CPU as a backend: opening it, models coming and going. */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +18,23 @@ static void be_close(struct backend *be)
 	free(be);
 }
 
+/* Cores that this process may run on. */
+static uint32_t cores(void)
+{
+	cpu_set_t set;
+	long n;
+
+	if (!sched_getaffinity(0, sizeof(set), &set))
+		return (uint32_t)CPU_COUNT(&set);
+	n = sysconf(_SC_NPROCESSORS_ONLN);
+	return n < 1 ? 1 : (uint32_t)n;
+}
+
 static int be_open(struct backend **out, const struct backend_conf *conf)
 {
 	enum cpu_level best = cpu_detect(), level = best;
 	uint32_t threads = conf->n_threads;
 	struct backend *be;
-	long cores;
 	int ret;
 
 	if (!conf->max_tokens || !conf->max_seqs || !conf->max_out)
@@ -35,10 +47,8 @@ static int be_open(struct backend **out, const struct backend_conf *conf)
 		level = (enum cpu_level)conf->cpu_level;
 	mat_kernels_init(&be->mk, level);
 	vec_kernels_init(&be->vk, level);
-	if (!threads) {
-		cores = sysconf(_SC_NPROCESSORS_ONLN);
-		threads = cores < 1 ? 1 : (uint32_t)cores;
-	}
+	if (!threads)
+		threads = cores();
 	if (threads > POOL_MAX_THREADS)
 		threads = POOL_MAX_THREADS;
 	ret = pool_open(&be->pool, threads, conf->spin_us);

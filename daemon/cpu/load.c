@@ -135,21 +135,30 @@ static int place_vec(struct loader *ld, const struct image_tensor *t,
 	return 0;
 }
 
-static void place_mat(struct loader *ld, const struct image_tensor *t,
-		      const struct piece *p, const uint8_t *src)
+static int place_mat(struct loader *ld, const struct image_tensor *t,
+		     const struct piece *p, const uint8_t *src)
 {
 	const struct mat *m = &ld->w->mat[p->tensor];
 	uint64_t panel_bytes = mat_panel_bytes(m->fmt, m->cols);
 	uint64_t row_bytes = t->bytes / t->rows;
-	uint8_t *dst = (uint8_t *)(uintptr_t)m->data;
+	uint8_t *dst = (uint8_t *)(uintptr_t)m->data, *panel;
+	char what[64];
 	uint32_t i, n;
 
 	for (i = p->panel0; i < p->panel1; i++) {
 		n = m->rows - i * MAT_PANEL;
 		n = n < MAT_PANEL ? n : MAT_PANEL;
-		mat_pack(m->fmt, m->cols, src, n, dst + i * panel_bytes);
+		panel = dst + i * panel_bytes;
+		mat_pack(m->fmt, m->cols, src, n, panel);
 		src += n * row_bytes;
+		if (mat_panel_finite(m->fmt, m->cols, panel))
+			continue;
+		snprintf(what, sizeof(what), "rows %u to %u are not finite",
+			 i * MAT_PANEL, i * MAT_PANEL + n - 1);
+		fail(ld, -EBADMSG, t, t->off + i * MAT_PANEL * row_bytes, what);
+		return -1;
 	}
+	return 0;
 }
 
 static void read_ahead(struct loader *ld, uint32_t i)
@@ -191,8 +200,8 @@ static void *load_main(void *arg)
 		if (ld->w->vec[p->tensor]) {
 			if (place_vec(ld, t, p, src))
 				break;
-		} else {
-			place_mat(ld, t, p, src);
+		} else if (place_mat(ld, t, p, src)) {
+			break;
 		}
 		atomic_fetch_add(&ld->pg->done_bytes, p->bytes);
 	}

@@ -352,23 +352,25 @@ static void run_glu(struct step *s)
 
 /* ---------------------------------------------------------- attention */
 
+/* Unit: a piece, and s->per query heads of one key head. Pieces of one head
+ * follow each other, they read the same keys. */
 static void attn_unit(void *arg, uint32_t unit, uint32_t worker)
 {
 	const struct step *s = arg;
 	const struct op *o = s->op;
 	const struct backend_model *m = s->m;
 	const struct attn_piece *p = &m->pieces[unit % m->n_pieces];
-	uint32_t head = unit / m->n_pieces, t;
-	const struct batch_seq *seq = &s->b->seqs[p->seq];
-	uint32_t group = m->hp.n_head / m->hp.n_head_kv;
-	size_t part = (size_t)group * m->hp.head_dim, col = head * part;
+	uint32_t head = unit / m->n_pieces * s->per, t;
+	uint32_t kv_head = head / (m->hp.n_head / m->hp.n_head_kv);
+	size_t part = (size_t)s->per * m->hp.head_dim;
+	size_t col = (size_t)head * m->hp.head_dim;
 	struct vec_attn a = {
-		.kv = m->kv + ((size_t)o->layer * m->hp.n_head_kv + head) *
+		.kv = m->kv + ((size_t)o->layer * m->hp.n_head_kv + kv_head) *
 				      kv_head_elems(&m->hp),
 		.stride = kv_block_elems(&m->hp),
-		.blocks = seq->blocks,
+		.blocks = s->b->seqs[p->seq].blocks,
 		.head_dim = m->hp.head_dim,
-		.n_group = group,
+		.n_group = s->per,
 		.n_tok = p->n,
 		.pos = m->tok_pos[p->tok],
 		.window = o->window,
@@ -389,11 +391,31 @@ static void attn_unit(void *arg, uint32_t unit, uint32_t worker)
 			   (uint32_t)part, a.out + t * a.out_stride);
 }
 
+/* Heads a unit: all of a key head's, or fewer when that leaves threads idle.
+ * A part must be whole blocks of quantised activations. */
+static uint32_t attn_heads(const struct step *s)
+{
+	const struct backend_model *m = s->m;
+	uint32_t group = m->hp.n_head / m->hp.n_head_kv, parts, n = group;
+	uint32_t units = m->hp.n_head_kv * m->n_pieces;
+
+	for (parts = 1; parts <= group; parts++) {
+		if (group % parts ||
+		    (s->op->quant &&
+		     group / parts * m->hp.head_dim % ACT_BLOCK))
+			continue;
+		n = group / parts;
+		if (units * parts >= pool_threads(m->be->pool))
+			break;
+	}
+	return n;
+}
+
 static void run_attn(struct step *s)
 {
 	const struct backend_model *m = s->m;
-	uint32_t units = m->hp.n_head_kv * m->n_pieces, i;
 	uint64_t work = 0, seen;
+	uint32_t units, i;
 
 	for (i = 0; i < m->n_pieces; i++) {
 		seen = m->tok_pos[m->pieces[i].tok] + m->pieces[i].n;
@@ -402,6 +424,10 @@ static void run_attn(struct step *s)
 		work += seen * m->pieces[i].n;
 	}
 	work *= (uint64_t)m->hp.n_head * m->hp.head_dim * 2;
+	s->per = m->hp.n_head / m->hp.n_head_kv;
+	if (work >= INLINE_WORK)
+		s->per = attn_heads(s);
+	units = m->hp.n_head / s->per * m->n_pieces;
 	if (work < INLINE_WORK)
 		for (i = 0; i < units; i++)
 			attn_unit(s, i, 0);
