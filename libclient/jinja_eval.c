@@ -23,10 +23,11 @@ void j_emit(struct jinja *j, const char *s, size_t n)
 
 	j_step(j, n / 16);
 	if (j->out_cap - j->out_n < n) {
+		/* while it moves, the old one counts as well */
 		cap = j->out_cap + j->out_cap / 2 + n + 256;
-		if (cap - j->out_cap > room)
+		if (cap > room)
 			cap = j->out_n + n;
-		if (cap - j->out_cap > room)
+		if (cap > room)
 			j_limit(j, "needs more than %zu bytes of memory",
 				j->mem);
 		p = realloc(j->out, cap);

@@ -123,7 +123,7 @@ START_TEST(spm_words)
 	/* "llo" scores better than "he", so "hell" is never seen */
 	shows(spm, "ahello", HEARTH_TOK_NO_BOS, "\xe2\x96\x81|a|he|llo|");
 	shows(spm, "  aaaaa", HEARTH_TOK_NO_BOS,
-	      "\xe2\x96\x81|\xe2\x96\x81\xe2\x96\x81|aaaa|a|");
+	      "\xe2\x96\x81\xe2\x96\x81|\xe2\x96\x81|aaaa|a|");
 	shows(spm, "z\xc3\xa9\xff", HEARTH_TOK_NO_BOS,
 	      "\xe2\x96\x81|<0x7A>|\xc3\xa9|<0xFF>|");
 	shows(spm, "<s>a", HEARTH_TOK_NO_BOS | HEARTH_TOK_SPECIAL,

@@ -30,7 +30,7 @@ static const char *const vm_merges[] = {
 	"\xc4\xa0 the",
 	"1 2",
 	"12 3",
-	"\xc3 \xa9",
+	"\xc3\x83 \xc2\xa9",
 	"l o",
 	"\xc4\xa0 \xc4\xa0",
 	"' s",
