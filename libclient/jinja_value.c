@@ -198,7 +198,7 @@ struct j_val j_copy(struct jinja *j, const char *s, size_t n)
  * piece by piece stays linear. Nobody sees it, for a string is its length. */
 struct j_val j_cat(struct jinja *j, struct j_val a, struct j_val b)
 {
-	size_t n = (size_t)a.n + b.n;
+	size_t n = (size_t)a.n + b.n, slack = 0;
 	char *p;
 
 	if (n > UINT32_MAX / 2)
@@ -215,7 +215,11 @@ struct j_val j_cat(struct jinja *j, struct j_val a, struct j_val b)
 		return j_strn(a.s, n);
 	}
 	j_step(j, a.n / 16);
-	p = take(j, n, 1);
+	/* what was long will be longer: leave room behind it */
+	if (n > 256 && n + n / 2 < j->mem - j->used)
+		slack = n / 2;
+	p = take(j, n + slack, 1);
+	j->top -= slack;
 	memcpy(p, a.s, a.n);
 	memcpy(p + a.n, b.s, b.n);
 	return j_strn(p, n);
