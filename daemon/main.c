@@ -163,6 +163,7 @@ static int run_monitor(int argc, char **argv)
 		fatal(err, "start: no user %s, nor nobody", conf.user);
 	log_info("hearthd %s: listening (%s)", HEARTH_VERSION, conf.socket);
 	err = mon_run(m);
+	listen_notify("STOPPING=1");
 	mon_free(m);
 	listen_close(&ln);
 	if (err)
