@@ -243,7 +243,7 @@ static uint64_t lay_out(struct weights *w, const struct image *im,
 		if (use[i] == USE_NONE)
 			continue;
 		if (use[i] == USE_VEC) {
-			w->vec[i] = (const float *)(base + off);
+			w->vec[i] = (const void *)(base + off);
 			off += align_up(t->cols * t->rows * sizeof(float));
 			continue;
 		}

@@ -295,13 +295,13 @@ static int check(const struct backend_model *m, const struct tape *tape,
 	uint32_t group = m->hp.n_head / m->hp.n_head_kv;
 
 	if (m->hp.head_dim > VEC_ATTN_DIM) {
-		snprintf(why, WHY, "heads of %u are more than the limit of %u",
+		snprintf(why, WHY, "heads of %u are more than the limit of %d",
 			 m->hp.head_dim, VEC_ATTN_DIM);
 		return -ENOTSUP;
 	}
 	if (group > VEC_ATTN_ROWS) {
 		snprintf(why, WHY,
-			 "%u query heads share one key head, the limit is %u",
+			 "%u query heads share one key head, the limit is %d",
 			 group, VEC_ATTN_ROWS);
 		return -ENOTSUP;
 	}
