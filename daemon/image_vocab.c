@@ -9,6 +9,11 @@
 
 #include "image_priv.h"
 
+/* "<|end_of_sentence|>" in wide bars and SentencePiece's blanks. */
+#define DEEPSEEK_END    \
+	"<\xef\xbd\x9c" \
+	"end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"
+
 /* Texts that end a turn, whatever the file says; the first ones name EOT. */
 static const char *const eot_texts[] = {
 	"<|eot_id|>",
@@ -20,14 +25,14 @@ static const char *const eot_texts[] = {
 	"<EOT>",
 	"_<EOT>",
 	"[EOT]",
-	"<\xef\xbd\x9c"
-	"end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+	DEEPSEEK_END,
 	"<end_of_utterance>",
 };
 
 static const char *const eog_texts[] = {
-	"<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "</s>",
-	"<|eom_id|>", "[EOS]",	  "<eos>",     "<turn|>",   "[e~[",
+	"<|return|>",	    "<|call|>", "<|flush|>", "<|calls|>", "</s>",
+	"<|eom_id|>",	    "[EOS]",	"<eos>",     "<turn|>",	  "[e~[",
+	"<|tool_response>",
 };
 
 /* Fill-in-the-middle: padding and separators of files end an answer. */
@@ -35,6 +40,39 @@ static const char *const fim_texts[] = {
 	"<|fim_pad|>", "<fim-pad>",    "<fim_pad>",	"<PAD>",
 	"[PAD]",       "<|fim_repo|>", "<|repo_name|>", "<fim-repo>",
 	"<REPO>",      "<reponame>",   "<|file_sep|>",
+};
+
+/* Its other marks: control tokens, but no ends. */
+static const char *const fim_marks[] = {
+	"<|fim_prefix|>",
+	"<fim-prefix>",
+	"<fim_prefix>",
+	"<PRE>",
+	"\xe2\x96\x81<PRE>",
+	"<|code_prefix|>",
+	"<|prefix|>",
+	"<|fim_suffix|>",
+	"<fim-suffix>",
+	"<fim_suffix>",
+	"<SUF>",
+	"\xe2\x96\x81<SUF>",
+	"<|code_suffix|>",
+	"<|suffix|>",
+	"<|fim_middle|>",
+	"<fim-middle>",
+	"<fim_middle>",
+	"<MID>",
+	"\xe2\x96\x81<MID>",
+	"<|code_middle|>",
+	"<|middle|>",
+	"<\xef\xbd\x9c"
+	"fim\xe2\x96\x81"
+	"begin\xef\xbd\x9c>",
+	"<\xef\xbd\x9c"
+	"fim\xe2\x96\x81hole\xef\xbd\x9c>",
+	"<\xef\xbd\x9c"
+	"fim\xe2\x96\x81"
+	"end\xef\xbd\x9c>",
 };
 
 /* Byte-level vocabularies whose pre-tokenizer implies a leading BOS. */
@@ -272,6 +310,19 @@ static uint32_t find_text(struct image_draft *d, const char *text)
 	return image_find_token(&d->im, text, strlen(text));
 }
 
+static void mark_control(struct image_draft *d, const char *const *texts,
+			 size_t n)
+{
+	uint32_t id;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		id = find_text(d, texts[i]);
+		if (id != IMAGE_NONE)
+			d->tokens[id].type = IMAGE_TOK_CONTROL;
+	}
+}
+
 /* Tokens that end a turn are control tokens, even if the file forgot. */
 static void add_eog_texts(struct image_draft *d, const char *const *texts,
 			  size_t n, bool control)
@@ -330,6 +381,7 @@ static int read_specials(struct image_draft *d)
 	add_eog_texts(d, eot_texts, N(eot_texts), true);
 	add_eog_texts(d, eog_texts, N(eog_texts), true);
 	add_eog_texts(d, fim_texts, N(fim_texts), true);
+	mark_control(d, fim_marks, N(fim_marks));
 	return 0;
 }
 

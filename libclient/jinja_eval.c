@@ -49,7 +49,8 @@ size_t j_capture_begin(struct jinja *j)
 
 struct j_val j_capture_end(struct jinja *j, size_t mark)
 {
-	struct j_val v = j_copy(j, j->out + mark, j->out_n - mark);
+	const char *from = j->out ? j->out + mark : "";
+	struct j_val v = j_copy(j, from, j->out_n - mark);
 
 	j_step(j, v.n / 16);
 	j->out_n = mark;

@@ -470,7 +470,8 @@ static struct j_args after(const struct j_args *a, struct j_list *pos,
 {
 	*pos = *a->pos;
 	k = k < pos->n ? k : pos->n;
-	pos->v += k;
+	if (k)
+		pos->v += k;
 	pos->n -= k;
 	return (struct j_args){ .pos = pos, .kw = a->kw };
 }

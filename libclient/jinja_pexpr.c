@@ -241,14 +241,13 @@ static struct j_node *postfix(struct parser *p, struct j_node *n)
 /* A name with dots, as filters and tests may have. */
 static void dotted(struct parser *p, struct j_node *n)
 {
-	if (p->t.kind != T_NAME)
-		p_fail(p, "expected a name");
 	n->v = p->t.v;
-	p_next(p);
-	while (p_take_op(p, '.')) {
+	do {
+		if (p->t.kind != T_NAME)
+			p_fail(p, "expected a name");
 		n->v.n = (uint32_t)(p->t.v.s + p->t.v.n - n->v.s);
 		p_next(p);
-	}
+	} while (p_take_op(p, '.'));
 }
 
 struct j_node *p_first_filter(struct parser *p, struct j_node *a)
