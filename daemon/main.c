@@ -136,7 +136,9 @@ static void raise_limits(struct conf *c)
 
 static int run_monitor(int argc, char **argv)
 {
-	static const struct mon_ops ops = { .spawn = spawn };
+	static const struct mon_ops ops = { .spawn = spawn,
+					    .kill = spawn_kill,
+					    .wait = spawn_wait };
 	struct conf conf;
 	struct listen ln;
 	struct mon *m;

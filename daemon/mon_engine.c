@@ -154,7 +154,7 @@ static void engine_message(struct mon *m, int type, void *body)
 		break;
 	default:
 		log_warnx("engine: unexpected message (%d), killing it", type);
-		kill(m->engine.child.pid, SIGKILL);
+		m->ops->kill(m->engine.child.pidfd);
 	}
 }
 
@@ -176,7 +176,7 @@ static void ctl_ready(struct loop_src *s, uint32_t revents)
 			return;
 		if (type <= 0) {
 			/* Its end of the socket is shut: so is it, or soon. */
-			kill(m->engine.child.pid, SIGKILL);
+			m->ops->kill(m->engine.child.pidfd);
 			return;
 		}
 		engine_message(m, type, body);
@@ -186,39 +186,53 @@ static void ctl_ready(struct loop_src *s, uint32_t revents)
 
 /* ------------------------------------------------------------ life, death */
 
-struct dying {
+struct mon_dying {
 	struct loop_src src;
 	struct mon *m;
+	struct mon_dying *next;
+	struct mon_dying **prev;
 };
+
+static void forget(struct mon_dying *d)
+{
+	*d->prev = d->next;
+	if (d->next)
+		d->next->prev = d->prev;
+	loop_del(d->m->loop, &d->src);
+	close(d->src.fd);
+	free(d);
+}
 
 static void dead(struct loop_src *s, uint32_t revents)
 {
-	struct dying *d = s->arg;
+	struct mon_dying *d = s->arg;
+	siginfo_t si;
 
 	(void)revents;
-	if (waitid(P_PIDFD, s->fd, NULL, WEXITED | WNOHANG))
-		log_debug("child: gone already");
-	loop_del(d->m->loop, s);
-	close(s->fd);
-	free(d);
+	if (d->m->ops->wait(s->fd, &si))
+		forget(d);
 }
 
 void mon_reap(struct mon *m, struct child *c)
 {
-	struct dying *d = calloc(1, sizeof(*d));
+	struct mon_dying *d = calloc(1, sizeof(*d));
 
-	kill(c->pid, SIGKILL);
-	if (d) {
-		d->m = m;
-		d->src = (struct loop_src){
-			.fd = c->pidfd, .events = POLLIN, .fn = dead, .arg = d
-		};
-		if (!loop_add(m->loop, &d->src))
-			return;
+	m->ops->kill(c->pidfd);
+	if (!d) {
+		close(c->pidfd); /* a zombie harms nobody */
+		return;
 	}
-	free(d);
-	waitid(P_PIDFD, c->pidfd, NULL, WEXITED);
-	close(c->pidfd);
+	d->m = m;
+	d->src = (struct loop_src){
+		.fd = c->pidfd, .events = POLLIN, .fn = dead, .arg = d
+	};
+	d->next = m->dying;
+	d->prev = &m->dying;
+	if (d->next)
+		d->next->prev = &d->next;
+	m->dying = d;
+	if (loop_add(m->loop, &d->src))
+		forget(d);
 }
 
 static void drop_child(struct mon *m)
@@ -285,11 +299,11 @@ static void pid_ready(struct loop_src *src, uint32_t revents)
 {
 	struct mon *m = src->arg;
 	struct mon_engine *e = &m->engine;
-	siginfo_t si = { 0 };
 	bool was_ready = e->ready;
+	siginfo_t si;
 
 	(void)revents;
-	if (waitid(P_PIDFD, src->fd, &si, WEXITED | WNOHANG) || !si.si_pid)
+	if (!m->ops->wait(src->fd, &si))
 		return;
 	log_death(&si);
 	drop_child(m);
@@ -347,15 +361,19 @@ void mon_engine_stop(struct mon *m)
 {
 	struct mon_engine *e = &m->engine;
 	struct pollfd p = { .fd = e->child.pidfd, .events = POLLIN };
+	siginfo_t si;
 
 	if (e->child.pidfd >= 0) {
 		if (!e->ready ||
 		    proc_send(e->child.ctl, PROC_EXIT, NULL, 0, NULL, 0) ||
 		    poll(&p, 1, STOP_MS) <= 0)
-			kill(e->child.pid, SIGKILL);
-		waitid(P_PIDFD, e->child.pidfd, NULL, WEXITED);
+			m->ops->kill(e->child.pidfd);
+		poll(&p, 1, STOP_MS);
+		m->ops->wait(e->child.pidfd, &si);
 	}
 	drop_child(m);
+	while (m->dying)
+		forget(m->dying);
 	loop_timer_clear(m->loop, &e->restart);
 	if (e->stats)
 		munmap(e->stats, sizeof(*e->stats));

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../libclient/image.h"
@@ -355,10 +354,10 @@ static void parser_done(struct mon_model *md, const siginfo_t *si)
 static void parser_exit(struct loop_src *s, uint32_t revents)
 {
 	struct mon_model *md = s->arg;
-	siginfo_t si = { 0 };
+	siginfo_t si;
 
 	(void)revents;
-	if (waitid(P_PIDFD, s->fd, &si, WEXITED | WNOHANG) || !si.si_pid)
+	if (!md->m->ops->wait(s->fd, &si))
 		return;
 	/* What it said last may still be in the socket. */
 	md->parser_ctl.fn(&md->parser_ctl, POLLIN);
@@ -394,22 +393,18 @@ static void parser_message(struct loop_src *s, uint32_t revents)
 			close(fds[--n_fds]);
 	}
 	if (type != -EAGAIN)
-		kill(md->parser.pid, SIGKILL);
+		md->m->ops->kill(md->parser.pidfd);
 }
 
 static void parser_late(struct loop_timer *t)
 {
 	struct mon_model *md = t->arg;
+	siginfo_t none = { 0 };
 
 	md->parse_late = true;
-	kill(md->parser.pid, SIGKILL);
-	/* Should it not die (a file system that hangs), go on without it. */
-	if (md->parser.pidfd >= 0) {
-		siginfo_t none = { 0 };
-
-		stop_parser(md);
-		parser_done(md, &none);
-	}
+	/* It may not even die (a file system that hangs): go on without it. */
+	stop_parser(md);
+	parser_done(md, &none);
 }
 
 static int start_parser(struct mon_model *md)

@@ -460,11 +460,11 @@ void mon_free(struct mon *m)
 	for (i = 0; i < MON_MAX_CLIENTS; i++)
 		if (m->clients[i].used)
 			mon_client_drop(&m->clients[i]);
+	mon_models_free(m);
 	mon_engine_stop(m);
 	for (i = 0; i < PROC_MAX_SESSIONS; i++)
 		if (m->sessions[i].state != MON_S_FREE)
 			mon_session_free(&m->sessions[i]);
-	mon_models_free(m);
 	if (m->reserve >= 0)
 		close(m->reserve);
 	if (m->signals.fd >= 0)

@@ -11,6 +11,7 @@
 #ifndef HEARTH_MONITOR_H
 #define HEARTH_MONITOR_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -130,11 +131,20 @@ struct mon_engine {
 	struct mon_out **out_tail;
 };
 
-/* What tests and fuzzers replace: how children come to be. */
+/**
+ * struct mon_ops - processes; what tests and fuzzers replace
+ * @spawn: see spawn.h
+ * @kill:  SIGKILL, by pidfd
+ * @wait:  has it ended? Then it is reaped and @si filled.
+ */
 struct mon_ops {
 	int (*spawn)(struct child *c, const char *mode, const struct conf *conf,
 		     int stats_fd);
+	void (*kill)(int pidfd);
+	bool (*wait)(int pidfd, siginfo_t *si);
 };
+
+struct mon_dying;
 
 struct mon {
 	struct conf conf;
@@ -146,6 +156,7 @@ struct mon {
 	struct loop_timer idle;
 	struct loop_timer progress;
 	struct mon_engine engine;
+	struct mon_dying *dying; /* children that were killed */
 	struct mon_client clients[MON_MAX_CLIENTS];
 	struct mon_session sessions[PROC_MAX_SESSIONS];
 	struct mon_model models[WIRE_MAX_MODELS];
@@ -158,7 +169,7 @@ struct mon {
 	uint64_t n_accepted;
 	uint64_t n_refused;
 	int reserve; /* an fd to give away when there are none */
-	int fail; /* why it stops, when that is no good reason */
+	int fail;    /* why it stops, when that is no good reason */
 	bool stop;
 };
 

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define MAX_ENV 16
@@ -158,4 +159,16 @@ out:
 	if (sv[1] >= 0)
 		close(sv[1]);
 	return err;
+}
+
+/* By pidfd: a number could by now be somebody else's. */
+void spawn_kill(int pidfd)
+{
+	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+}
+
+bool spawn_wait(int pidfd, siginfo_t *si)
+{
+	memset(si, 0, sizeof(*si));
+	return !waitid(P_PIDFD, pidfd, si, WEXITED | WNOHANG) && si->si_pid;
 }

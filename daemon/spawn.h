@@ -3,6 +3,8 @@
 #ifndef HEARTH_SPAWN_H
 #define HEARTH_SPAWN_H
 
+#include <signal.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "conf.h"
@@ -30,6 +32,9 @@ int spawn_init(void);
  */
 int spawn(struct child *c, const char *mode, const struct conf *conf,
 	  int stats_fd);
+
+void spawn_kill(int pidfd);
+bool spawn_wait(int pidfd, siginfo_t *si);
 
 /* In the child: the configuration that spawn() was given. */
 int spawn_conf(struct conf *conf);
