@@ -566,11 +566,11 @@ START_TEST(numbers)
 {
 	char b[32];
 
-	ck_assert_str_eq(fmt_bytes(b, 0), "0 B");
-	ck_assert_str_eq(fmt_bytes(b, 999), "999 B");
-	ck_assert_str_eq(fmt_bytes(b, 1000), "1.0 kB");
-	ck_assert_str_eq(fmt_bytes(b, 92871040), "92.9 MB");
-	ck_assert_str_eq(fmt_bytes(b, 999999999), "1.0 GB");
+	ck_assert_str_eq(fmt_size(b, 0), "0 B");
+	ck_assert_str_eq(fmt_size(b, 999), "999 B");
+	ck_assert_str_eq(fmt_size(b, 1000), "1.0 kB");
+	ck_assert_str_eq(fmt_size(b, 92871040), "92.9 MB");
+	ck_assert_str_eq(fmt_size(b, 999999999), "1.0 GB");
 	ck_assert_str_eq(fmt_count(b, 134515008), "135 M");
 	ck_assert_str_eq(fmt_dur(b, 1500), "1.5 us");
 	ck_assert_str_eq(fmt_dur(b, 80500000), "80.5 ms");

@@ -165,7 +165,7 @@ static void show_info(struct chat *t)
 	printf("  %-14s %s (%s, %s)\n", "model", i->name, i->arch, i->quant);
 	printf("  %-14s %s\n", "parameters",
 	       i->n_params ? fmt_count(a, i->n_params) : "?");
-	printf("  %-14s %s on %s\n", "weights", fmt_bytes(b, i->weight_bytes),
+	printf("  %-14s %s on %s\n", "weights", fmt_size(b, i->weight_bytes),
 	       i->backend);
 	printf("  %-14s %lld of %u tokens in use\n", "context",
 	       (long long)(n > 0 ? n : 0), i->n_ctx);

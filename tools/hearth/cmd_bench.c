@@ -194,7 +194,7 @@ static void report(struct bench *b, const struct test *t)
 		       (double)b->info.weight_bytes / b->mem_rate;
 	table_cell(&b->t, "%s", b->info.name);
 	table_cell(&b->t, "%s", b->info.quant);
-	table_cell(&b->t, "%s", fmt_bytes(x, b->info.weight_bytes));
+	table_cell(&b->t, "%s", fmt_size(x, b->info.weight_bytes));
 	table_cell(&b->t, "%s", fmt_count(y, b->info.n_params));
 	table_cell(&b->t, "%s", name);
 	table_cell(&b->t, "%s", fmt_rate(x, mean));

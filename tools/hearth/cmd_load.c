@@ -33,7 +33,7 @@ static int load_one(struct hearth *h, const char *name, uint64_t ctx)
 		tool_err("%s: %s", name, hearth_strerror(rc));
 	else
 		printf("%s: %s, %s, context %u, ready after %s\n", info.name,
-		       info.quant, fmt_bytes(a, info.weight_bytes), info.n_ctx,
+		       info.quant, fmt_size(a, info.weight_bytes), info.n_ctx,
 		       fmt_dur(b, now_ns() - t));
 	hearth_model_close(&m);
 	return rc < 0 ? rc : 0;

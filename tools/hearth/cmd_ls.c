@@ -183,7 +183,7 @@ static void print_table(const struct files *f)
 	for (i = 0; i < f->n; i++) {
 		e = f->v + i;
 		table_cell(&t, "%s", e->name);
-		table_cell(&t, "%s", fmt_bytes(a, e->bytes));
+		table_cell(&t, "%s", fmt_size(a, e->bytes));
 		table_cell(&t, "%s",
 			   e->read ? fmt_count(a, e->info.n_params) : "-");
 		table_cell(&t, "%s", e->read ? e->info.arch : "-");

@@ -54,10 +54,10 @@ static void print_table(const struct hearth_model_info *info, int n)
 		table_cell(&t, "%s", model_state_name(info->state));
 		table_cell(&t, "%s", info->arch);
 		table_cell(&t, "%s", info->quant);
-		table_cell(&t, "%s", fmt_bytes(a, info->weight_bytes));
+		table_cell(&t, "%s", fmt_size(a, info->weight_bytes));
 		table_cell(&t, "%u", info->n_ctx);
-		table_cell(&t, "%s of %s", fmt_bytes(a, info->kv_used),
-			   fmt_bytes(b, info->kv_bytes));
+		table_cell(&t, "%s of %s", fmt_size(a, info->kv_used),
+			   fmt_size(b, info->kv_bytes));
 		table_cell(&t, "%u", info->n_active);
 		table_cell(&t, "%s", info->backend);
 		table_cell(&t, "%s",

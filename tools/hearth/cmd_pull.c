@@ -112,7 +112,7 @@ static int pull_one(const struct args *a, const char *name)
 			continue;
 		}
 		printf("%s %s %s %s\n", p.file[i].name,
-		       p.file[i].size ? fmt_bytes(size, p.file[i].size) : "?",
+		       p.file[i].size ? fmt_size(size, p.file[i].size) : "?",
 		       *p.file[i].sha256 ? p.file[i].sha256 : "?",
 		       p.file[i].url);
 	}

@@ -78,7 +78,7 @@ static void print_view(const struct view *v)
 
 	meta_row(v, "name", "general.name");
 	row("file", "%s", v->path);
-	row("size", "%s", fmt_bytes(a, i->file_bytes));
+	row("size", "%s", fmt_size(a, i->file_bytes));
 	row("architecture", "%s", i->arch);
 	row("parameters", "%s (%llu)", fmt_count(a, i->n_params),
 	    (unsigned long long)i->n_params);
@@ -102,8 +102,8 @@ static void print_view(const struct view *v)
 	row("state", "%s on %s", model_state_name(v->live.state),
 	    v->live.backend);
 	row("limits", "context %u tokens, KV cache %s with %s in use",
-	    v->live.n_ctx, fmt_bytes(a, v->live.kv_bytes),
-	    fmt_bytes(b, v->live.kv_used));
+	    v->live.n_ctx, fmt_size(a, v->live.kv_bytes),
+	    fmt_size(b, v->live.kv_used));
 }
 
 static json_t *metadata_json(const struct hearth_model *m)

@@ -294,7 +294,7 @@ static int give_up(const struct transfer *t, CURLcode cc)
 		return -EINTR;
 	if (t->err == -E2BIG)
 		tool_err("%s: the answer of %s is longer than %s", t->f->label,
-			 t->f->url, fmt_bytes(a, t->max));
+			 t->f->url, fmt_size(a, t->max));
 	else if (t->err == -EFBIG && t->f->size && t->have >= t->f->size)
 		tool_err("%s: the server sends more than the %llu bytes that "
 			 "were promised",
@@ -359,7 +359,7 @@ int fetch_room(const char *dir, uint64_t need)
 	if (room >= need)
 		return 0;
 	tool_err("%s: no room: %s are needed and %s are free", dir,
-		 fmt_bytes(a, need), fmt_bytes(b, room));
+		 fmt_size(a, need), fmt_size(b, room));
 	return -ENOSPC;
 }
 

@@ -31,7 +31,7 @@ static char *scaled(char buf[32], double v, const char *unit, bool space)
 	return buf;
 }
 
-char *fmt_bytes(char buf[32], uint64_t n)
+char *fmt_size(char buf[32], uint64_t n)
 {
 	return scaled(buf, (double)n, "B", true);
 }

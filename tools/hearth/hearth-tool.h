@@ -154,7 +154,7 @@ void progress_end(struct progress *p, uint64_t done, bool keep);
 /* ------------------------------------------------------- formats (fmt.c) */
 
 uint64_t now_ns(void);
-char *fmt_bytes(char buf[32], uint64_t n);  /* "92.9 MB": powers of 1000 */
+char *fmt_size(char buf[32], uint64_t n);   /* "92.9 MB": powers of 1000 */
 char *fmt_dur(char buf[32], uint64_t ns);   /* "1.23 s" */
 char *fmt_count(char buf[32], uint64_t n);  /* "134.5 M" */
 char *fmt_rate(char buf[32], double per_s); /* three digits */

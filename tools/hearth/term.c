@@ -161,7 +161,7 @@ void progress_start(struct progress *p, const char *what, const char *unit,
 static char *amount(const struct progress *p, char buf[32], uint64_t n)
 {
 	if (p->bytes)
-		return fmt_bytes(buf, n);
+		return fmt_size(buf, n);
 	snprintf(buf, 32, "%llu", (unsigned long long)n);
 	return buf;
 }
@@ -207,7 +207,7 @@ static void draw(struct progress *p, uint64_t done, uint64_t total)
 		line, sizeof(line), " %s%s%s%s%s  %s/s%s", amount(p, a, done),
 		total ? "/" : "", total ? amount(p, b, total) : "",
 		p->bytes ? "" : " ", p->bytes ? "" : p->unit,
-		p->bytes ? fmt_bytes(r, (uint64_t)per_s) : fmt_rate(r, per_s),
+		p->bytes ? fmt_size(r, (uint64_t)per_s) : fmt_rate(r, per_s),
 		eta);
 	/* A long name gives way before the numbers do. */
 	if (what > w - n - 1)
@@ -256,6 +256,6 @@ void progress_end(struct progress *p, uint64_t done, bool keep)
 	fprintf(stderr, "%s: %s%s%s in %s (%s/s)\n", p->what,
 		amount(p, a, done), p->bytes ? "" : " ",
 		p->bytes ? "" : p->unit, fmt_dur(b, ns),
-		p->bytes ? fmt_bytes(c, (uint64_t)rate(p, done))
+		p->bytes ? fmt_size(c, (uint64_t)rate(p, done))
 			 : fmt_rate(c, rate(p, done)));
 }
