@@ -20,20 +20,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMAGE_MAGIC 0x49545248u /* "HRTI" */
-#define IMAGE_VERSION 1
-#define IMAGE_MAX_BYTES (1ull << 30)
+#define IMAGE_MAGIC	  0x49545248u /* "HRTI" */
+#define IMAGE_VERSION	  1
+#define IMAGE_MAX_BYTES	  (1ull << 30)
 #define IMAGE_MAX_TENSORS 65536
-#define IMAGE_MAX_LAYERS 512
-#define IMAGE_MAX_VOCAB (1u << 20)
-#define IMAGE_MAX_FILES 32
-#define IMAGE_NONE 0xffffffffu
+#define IMAGE_MAX_LAYERS  512
+#define IMAGE_MAX_VOCAB	  (1u << 20)
+#define IMAGE_MAX_FILES	  32
+#define IMAGE_NONE	  0xffffffffu
 /* A longer chain in a hash table is an attack: the parser refuses the file. */
 #define IMAGE_MAX_PROBE 256
 
 struct image_span {
 	uint64_t off; /* bytes from the start of the image */
-	uint64_t n; /* elements (bytes for the string section) */
+	uint64_t n;   /* elements (bytes for the string section) */
 };
 
 struct image_str {
@@ -44,12 +44,12 @@ struct image_str {
 enum image_rope_scaling {
 	IMAGE_ROPE_NONE,
 	IMAGE_ROPE_LINEAR, /* angle = pos / factor */
-	IMAGE_ROPE_FREQS, /* llama 3: a tensor of divisors, one a pair */
+	IMAGE_ROPE_FREQS,  /* llama 3: a tensor of divisors, one a pair */
 };
 
 enum image_rope_pairs {
 	IMAGE_ROPE_ADJACENT, /* rotates (2i, 2i+1): llama */
-	IMAGE_ROPE_HALVES, /* rotates (i, i+d/2): qwen, gemma */
+	IMAGE_ROPE_HALVES,   /* rotates (i, i+d/2): qwen, gemma */
 };
 
 /**
@@ -124,9 +124,9 @@ struct image_tensor {
 };
 
 enum image_vocab_kind {
-	IMAGE_VOCAB_NONE, /* the file has no vocabulary: tokens only */
-	IMAGE_VOCAB_BPE, /* byte-level BPE ("gpt2") */
-	IMAGE_VOCAB_SPM, /* SentencePiece BPE with scores ("llama") */
+	IMAGE_VOCAB_NONE,  /* the file has no vocabulary: tokens only */
+	IMAGE_VOCAB_BPE,   /* byte-level BPE ("gpt2") */
+	IMAGE_VOCAB_SPM,   /* SentencePiece BPE with scores ("llama") */
 	IMAGE_VOCAB_OTHER, /* known to exist, not supported: name in tok_model */
 };
 
@@ -160,10 +160,10 @@ struct image_meta {
 	struct image_str value;
 };
 
-#define IMAGE_TOK_F_ADD_BOS 1u
-#define IMAGE_TOK_F_ADD_EOS 2u
+#define IMAGE_TOK_F_ADD_BOS	 1u
+#define IMAGE_TOK_F_ADD_EOS	 2u
 #define IMAGE_TOK_F_SPACE_PREFIX 4u
-#define IMAGE_TOK_F_HAS_ADD_BOS 8u /* the file said so, else by kind */
+#define IMAGE_TOK_F_HAS_ADD_BOS	 8u /* the file said so, else by kind */
 
 /**
  * struct image_header - start of an image
@@ -184,22 +184,23 @@ struct image_header {
 	struct image_hparams hp;
 	uint32_t n_files;
 	uint32_t vocab_kind;
-	uint32_t tok_flags; /* IMAGE_TOK_F_* */
+	uint32_t tok_flags;			   /* IMAGE_TOK_F_* */
 	uint32_t bos, eos, unk, pad, sep, nl, eot; /* IMAGE_NONE if none */
 	uint64_t file_bytes[IMAGE_MAX_FILES];
 	struct image_str arch_name;
-	struct image_str quant_name; /* "Q4_K_M" as the file says, or the main type */
+	struct image_str
+		quant_name; /* "Q4_K_M" as the file says, or the main type */
 	struct image_str tok_model;
 	struct image_str tok_pre;
 	struct image_str chat_template;
-	struct image_span strings; /* bytes */
-	struct image_span tensors; /* struct image_tensor */
-	struct image_span tokens; /* struct image_token */
-	struct image_span merges; /* struct image_merge */
-	struct image_span tok_hash; /* uint32_t */
+	struct image_span strings;    /* bytes */
+	struct image_span tensors;    /* struct image_tensor */
+	struct image_span tokens;     /* struct image_token */
+	struct image_span merges;     /* struct image_merge */
+	struct image_span tok_hash;   /* uint32_t */
 	struct image_span merge_hash; /* uint32_t */
-	struct image_span eog; /* uint32_t */
-	struct image_span meta; /* struct image_meta */
+	struct image_span eog;	      /* uint32_t */
+	struct image_span meta;	      /* struct image_meta */
 	uint64_t resv[16];
 };
 

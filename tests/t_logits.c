@@ -31,7 +31,7 @@ struct run {
 	FILE *out;
 };
 
-static void die(const char *what, const char *why)
+static void __attribute__((noreturn)) die(const char *what, const char *why)
 {
 	fprintf(stderr, "t_logits: %s: %s\n", what, why);
 	exit(1);
