@@ -7,8 +7,8 @@
 
 /* Levels are bundles, each contains the ones before it. */
 enum cpu_level {
-	CPU_C, /* plain C */
-	CPU_AVX2, /* AVX2, FMA, F16C, BMI */
+	CPU_C,	    /* plain C */
+	CPU_AVX2,   /* AVX2, FMA, F16C, BMI */
 	CPU_AVX512, /* F, BW, DQ, VL, VNNI */
 	CPU_AMX, /* the above and AMX-INT8, AMX-BF16, permitted by the kernel */
 	CPU_LEVEL_N,
