@@ -160,17 +160,19 @@ static uint64_t cost(const struct req *r)
 	return (uint64_t)req_left(r) + (r->max_out - r->n_out);
 }
 
+/* Blocks with which it may start: for its tokens so far, and the next one. */
+static uint64_t first_blocks(const struct req *r)
+{
+	return kv_blocks_for((uint64_t)req_tokens(r) + (r->n_out < r->max_out));
+}
+
 /*
- * May it start? Its tokens so far and one more must have blocks, and those
- * that run already keep one each, so that they need not be preempted at once.
+ * May it start? Those that run already keep a free block each, so that they
+ * need not be preempted at once. Alone it fits: admission saw to that.
  */
 static bool has_blocks(const struct sched *s, const struct req *r)
 {
-	uint64_t need = kv_blocks_for((uint64_t)req_tokens(r) + 1);
-
-	if (!s->n_running)
-		return true;
-	return need + s->n_running <= s->kv->n_free;
+	return !s->n_running || first_blocks(r) + s->n_running <= s->kv->n_free;
 }
 
 /*
@@ -239,8 +241,7 @@ static bool make_room(struct sched *s, uint32_t i)
 	most = greatest_flow(s);
 	share = fair_share(s);
 	left = s->flows[most].n_running;
-	need = kv_blocks_for((uint64_t)req_tokens(s->flows[i].head) + 1) +
-	       s->n_running;
+	need = first_blocks(s->flows[i].head) + s->n_running;
 	for (k = s->n_running; k-- > 0 && left > share;) {
 		if (s->run[k]->flow != most)
 			continue;

@@ -3,6 +3,7 @@
 #include <check.h>
 #include <math.h>
 
+#include "../daemon/batch.h"
 #include "rig.h"
 
 static struct rig rig;
@@ -428,8 +429,11 @@ START_TEST(fair_to_uids)
 			 0);
 	ck_assert_int_eq(rig_client(&rig, 1, 1001, 4, 16, 65536, 65536), 0);
 	random_prompt(p, 300, 1000, &seed);
-	for (i = 0; i < 200; i++)
-		rig_run_prompt(hog, i, 2048ull * i, p, 100 + i, 200);
+	for (i = 0; i < 200; i++) {
+		rig_record(hog, 2048ull * i, p, 100 + i, 200)->flags =
+			RING_RUN_IGNORE_EOS;
+		rig_run(hog, i, 2048ull * i, 2048);
+	}
 	for (i = 0; i < 30; i++) {
 		engine_poll(rig.e);
 		engine_step(rig.e);
@@ -446,9 +450,85 @@ START_TEST(fair_to_uids)
 	 */
 	ck_assert_uint_lt(turns, 40);
 	ck_assert(rig_right(&rig, meek, 0, p, 64));
+	/* The hog lost one place of eight, and got it back. */
+	ck_assert_uint_eq(rig.st.n_preempted, 1);
 	ck_assert_int_ge(rig_drive(&rig, 100000), 0);
 	for (i = 0; i < 200; i++)
-		ck_assert(rig_right(&rig, hog, i, p, 100 + i));
+		ck_assert_uint_eq(rig_slot(hog, i)->n_out, 200);
+}
+END_TEST
+
+/* Within a uid: first come, first served, preempted or not. */
+START_TEST(first_in_first_out)
+{
+	struct rig_client *c = &rig.clients[0];
+	static uint32_t p[40];
+	uint32_t i;
+
+	/* Blocks for two contexts of 256, eight places. */
+	ck_assert_int_eq(rig_model(&rig, 0, 1000, 16, 256, 16 * 256), 0);
+	ck_assert_int_eq(rig_client(&rig, 0, 1000, 64, 64, 1 << 20, 1 << 20),
+			 0);
+	for (i = 0; i < 32; i++) {
+		rig_record(c, i * 1024ull, p, 40, 100)->flags =
+			RING_RUN_IGNORE_EOS;
+		rig_run(c, i, i * 1024ull, 1024);
+	}
+	ck_assert_int_ge(rig_drive(&rig, 100000), 0);
+	ck_assert_uint_gt(rig.st.n_preempted, 0);
+	for (i = 0; i < 32; i++) {
+		ck_assert_uint_eq(rig_slot(c, i)->n_out, 100);
+		if (!i)
+			continue;
+		ck_assert_uint_le(rig_slot(c, i - 1)->t_start_ns,
+				  rig_slot(c, i)->t_start_ns);
+		/* Of the same length: they end in their order, too. */
+		ck_assert_uint_le(rig_slot(c, i - 1)->t_last_ns,
+				  rig_slot(c, i)->t_last_ns);
+	}
+}
+END_TEST
+
+/* Prompts that take every position and every block there is. */
+START_TEST(whole_cache)
+{
+	struct rig_client *c = &rig.clients[0];
+	static uint32_t p[256];
+	struct ring_run *run;
+	uint32_t i;
+
+	ck_assert_int_eq(rig_model(&rig, 0, 1000, 16, 256, 8 * 256), 0);
+	ck_assert_int_eq(rig_client(&rig, 0, 1000, 16, 64, 1 << 20, 1 << 20),
+			 0);
+	for (i = 0; i < 6; i++) {
+		run = rig_record(c, i * 4096ull, p, 256 - i / 3, i / 3);
+		if (i < 3)
+			run->flags = RING_RUN_EMBED_LAST;
+		rig_run(c, i, i * 4096ull, 4096);
+	}
+	ck_assert_int_ge(rig_drive(&rig, 1000), 0);
+	for (i = 0; i < 6; i++) {
+		ck_assert_uint_eq(rig_slot(c, i)->state, RING_SLOT_DONE);
+		ck_assert_int_eq(rig_slot(c, i)->err, 0);
+		ck_assert(rig_right(&rig, c, i, p, 256 - i / 3));
+	}
+}
+END_TEST
+
+/* Sums over positions: rows come in the order of their tokens. */
+START_TEST(rows_in_order)
+{
+	struct batch_row rows[] = { { .token = 1 }, { .token = 4 },
+				    { .token = 0 }, { .token = 2 },
+				    { .token = 3 }, { .token = 5 } };
+	const uint32_t order[] = { 2, 0, 3, 4, 1, 5 };
+	struct batch_plan plan = { .b = { .n_logits = 2, .n_out = 6 },
+				   .rows = rows };
+	uint32_t i = 0, j = 0, n, row;
+
+	for (n = 0; batch_next(&plan, &i, &j, &row); n++)
+		ck_assert_uint_eq(row, order[n]);
+	ck_assert_uint_eq(n, 6);
 }
 END_TEST
 
@@ -625,6 +705,9 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, fair_to_uids);
+	tcase_add_test(t, first_in_first_out);
+	tcase_add_test(t, whole_cache);
+	tcase_add_test(t, rows_in_order);
 	tcase_add_test(t, equal_shares);
 	tcase_add_test(t, sizes);
 	suite_add_tcase(s, t);

@@ -1282,6 +1282,12 @@ START_TEST(attack_11_flood)
 	ck_assert_uint_eq(final(other).event, RING_EV_DONE);
 	rig_submit(other, RING_OP_RELEASE, 0, other->gen, 0, 0);
 	other_is_well();
+	/* What has ended does not count. */
+	for (i = 0; i < N_SLOTS; i++)
+		rig_run_prompt(client, i, 4096ull * i, prompt, 4, 5);
+	drive();
+	while (rig_reap(client, &e))
+		ck_assert_uint_ne(e.event, RING_EV_REFUSED);
 }
 END_TEST
 
