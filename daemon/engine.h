@@ -67,8 +67,8 @@ void engine_free(struct engine *e);
  * @c, @d: mapped by the caller, who unmaps them after engine_session_end()
  *         has reported PROC_SESSION_GONE through notify
  */
-int engine_session_new(struct engine *e, const struct proc_session *s,
-		       void *c, void *d, int event_fd);
+int engine_session_new(struct engine *e, const struct proc_session *s, void *c,
+		       void *d, int event_fd);
 /* Stops the session's work and says PROC_SESSION_GONE, before it returns. */
 void engine_session_end(struct engine *e, uint64_t id);
 /* The session may use the model, which may be loaded later. */
