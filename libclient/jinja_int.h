@@ -294,6 +294,20 @@ struct j_val j_need(struct jinja *j, const struct j_args *a, unsigned i,
 		    const char *name, const char *who);
 int64_t j_want_int(struct jinja *j, struct j_val v, const char *who);
 
+int64_t j_int_arg(struct jinja *j, const struct j_args *a, unsigned i,
+		  const char *name, int64_t dflt);
+bool j_flag_arg(struct jinja *j, const struct j_args *a, unsigned i,
+		const char *name, bool dflt);
+
+struct j_filter_row {
+	const char *name;
+	struct j_val (*fn)(struct jinja *j, struct j_val v,
+			   const struct j_args *a);
+};
+
+extern const struct j_filter_row j_seq_filters[]; /* jinja_seq.c */
+struct j_val j_lower(struct jinja *j, struct j_val v);
+
 /* jinja_filter.c, jinja_test.c, jinja_method.c, jinja_global.c: tables */
 int j_filter_find(const char *s, size_t n);
 struct j_val j_filter(struct jinja *j, int id, struct j_val v,

@@ -26,12 +26,6 @@ static struct j_val text_arg(struct jinja *j, const struct j_args *a,
 	return s;
 }
 
-static int64_t int_arg(struct jinja *j, const struct j_args *a, unsigned i,
-		       const char *name, int64_t dflt)
-{
-	return j_want_int(j, j_arg(j, a, i, name, j_int(dflt)), name);
-}
-
 /* -------------------------------------------------------------------- case */
 
 enum recase { LOWER, UPPER, TITLE, CAPITAL, SWAP };
@@ -185,7 +179,7 @@ static struct j_val find(struct jinja *j, struct j_val v,
 			 const struct j_args *a, bool last, const char *who)
 {
 	struct j_val s = text_arg(j, a, 0, "sub", who);
-	int64_t from = int_arg(j, a, 1, "start", 0);
+	int64_t from = j_int_arg(j, a, 1, "start", 0);
 	size_t off;
 	const char *q;
 
@@ -325,7 +319,7 @@ static struct j_val split(struct jinja *j, struct j_val v,
 			  const struct j_args *a, bool right)
 {
 	struct j_val sep = j_arg(j, a, 0, "sep", j_none), l;
-	int64_t max = int_arg(j, a, 1, "maxsplit", -1);
+	int64_t max = j_int_arg(j, a, 1, "maxsplit", -1);
 	const char *p = v.s, *e = v.s + v.n, *q;
 
 	j_step(j, v.n / 4);
@@ -575,7 +569,7 @@ METHOD(l_insert)
 
 METHOD(l_pop)
 {
-	int64_t i = int_arg(j, a, 0, "pop", -1);
+	int64_t i = j_int_arg(j, a, 0, "pop", -1);
 	uint32_t n = v.l->n;
 	struct j_val x;
 
