@@ -211,6 +211,8 @@ static int on_progress(void *arg, curl_off_t dt, curl_off_t dn, curl_off_t ut,
 static void setup(struct transfer *t)
 {
 	bool plain = !strncasecmp(t->f->url, "http:", 5);
+	/* who sits behind a proxy with a root of its own names it to curl so */
+	const char *ca = getenv("CURL_CA_BUNDLE");
 	CURL *c = t->curl;
 
 	curl_easy_reset(c);
@@ -237,6 +239,8 @@ static void setup(struct transfer *t)
 	curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
 	curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
+	if (ca && *ca)
+		curl_easy_setopt(c, CURLOPT_CAINFO, ca);
 	if (t->f->bearer) {
 		curl_easy_setopt(c, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
 		curl_easy_setopt(c, CURLOPT_XOAUTH2_BEARER, t->f->bearer);
