@@ -419,9 +419,14 @@ static int load_path(struct hearth *h, struct hearth_model **out,
 		find_name(path, q.name, sizeof(q.name));
 	err = conn_send(h, WIRE_LOAD, &q, sizeof(q), fds, (unsigned int)n);
 	close_all(fds, (unsigned int)n);
-	if (err)
-		return err;
-	return await_model(h, out, o->progress, o->progress_arg);
+	if (!err)
+		err = await_model(h, out, o->progress, o->progress_arg);
+	/* the daemon has never heard of the path */
+	if (err && err != -ECANCELED && !h->lost) {
+		snprintf(why, sizeof(why), "%s", h->err);
+		err_set(h, err, "%.200s: %.300s", path, why);
+	}
+	return err;
 }
 
 int hearth_model_load(struct hearth *h, struct hearth_model **out,

@@ -262,9 +262,12 @@ int hearth_model_open_file(struct hearth_model **out, const char *name,
 		find_name(path, (*out)->info.name, sizeof((*out)->info.name));
 	if (p.image >= 0)
 		close(p.image);
+	if (err && n)
+		snprintf(why, n, "%.200s: %.300s", path,
+			 text[0] ? text : hearth_strerror(err));
+	return err;
 out:
 	if (n)
-		snprintf(why, n, "%s",
-			 !err || text[0] ? text : hearth_strerror(err));
+		snprintf(why, n, "%.511s", text);
 	return err;
 }
