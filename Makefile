@@ -125,7 +125,7 @@ check-bits: deps-test all bins-tests ## equal logits in every batch, chunk, leve
 	$(Q)$(O)/tests/t_bits
 bench-peers: deps all ## decode and prefill beside llama.cpp (PEER=DIR)
 	$(Q)O=$(O) PEER="$(PEER)" tests/bench-peers.sh
-bench-ipc: all ## rings beside a unix socket
+bench-ipc: all $(O)/tests/t_mkgguf ## rings beside a unix socket
 	$(Q)O=$(O) tests/bench-ipc.sh
 
 ##@ House
