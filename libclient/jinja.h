@@ -31,7 +31,7 @@ struct jinja_limits {
 /* Nesting in a template's text, in JSON, and of what runs. */
 #define JINJA_DEPTH_PARSE 256
 #define JINJA_DEPTH_JSON  64
-#define JINJA_DEPTH_RUN   600
+#define JINJA_DEPTH_RUN	  600
 
 /**
  * jinja_render() - render @tmpl
