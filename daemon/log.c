@@ -30,6 +30,8 @@ static void line(int level, int err, const char *fmt, va_list ap)
 	int n = 0;
 	int room;
 
+	if (log_verbose < 0 && level > LOG_ERR)
+		return;
 	if (log_levels)
 		n = snprintf(buf, sizeof(buf), "<%d>", level);
 	n += snprintf(buf + n, sizeof(buf) - n, "%s: ", log_who);
@@ -80,7 +82,7 @@ void log_debug(const char *fmt, ...)
 {
 	va_list ap;
 
-	if (!log_verbose)
+	if (log_verbose <= 0)
 		return;
 	va_start(ap, fmt);
 	line(LOG_DEBUG, 0, fmt, ap);

@@ -11,7 +11,8 @@
 
 #define LOG_FMT(a, b) __attribute__((format(printf, a, b)))
 
-/* @who: "hearthd", "engine", "parser"; borrowed. @verbose: 1 shows debug. */
+/* @who: "hearthd", "engine", "parser"; borrowed. @verbose: 1 shows debug,
+ * -1 errors only. */
 void log_init(const char *who, int verbose);
 
 /* With strerror(@err) appended; @err is a positive or negative errno. */

@@ -179,6 +179,9 @@ static void ctl_ready(struct loop_src *s, uint32_t revents)
 			m->ops->kill(m->engine.child.pidfd);
 			return;
 		}
+		/* None of what it may say carries any. */
+		while (n_fds)
+			close(fds[--n_fds]);
 		engine_message(m, type, body);
 	}
 	loop_again(m->loop, s);

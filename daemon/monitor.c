@@ -233,6 +233,8 @@ static void client_ready(struct loop_src *s, uint32_t revents)
 			return;
 		}
 		if (n <= 0) {
+			/* An empty packet looks like the end, but has fds. */
+			close_strangers(cl->m, fds, n_fds);
 			mon_client_drop(cl);
 			return;
 		}

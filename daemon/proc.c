@@ -163,7 +163,7 @@ int proc_recv(int sock, void *body, size_t *n, int *fds, unsigned int *n_fds)
 	r = recv_packet(sock, buf, sizeof(buf), fds, PROC_MAX_FDS, n_fds, 0);
 	if (r == -EMSGSIZE)
 		goto bad;
-	if (r <= 0)
+	if (r < 0 || (!r && !*n_fds))
 		return r;
 	if ((size_t)r < sizeof(h))
 		goto bad;

@@ -170,7 +170,8 @@ int wire_send(int sock, enum wire_type type, uint32_t seq, const void *body,
  *       on failure too (closing a stranger's file can wait for its server,
  *       so it is not done here)
  *
- * Return: bytes, 0 at end of file, -EAGAIN, -EMSGSIZE for a packet longer
+ * Return: bytes, 0 at end of file or for an empty packet (whose fds are to be
+ * closed, too), -EAGAIN, -EMSGSIZE for a packet longer
  * than @n or with more fds than that (what is too much was never opened).
  */
 int wire_recv(int sock, void *buf, size_t n, int *fds, unsigned int *n_fds);

@@ -151,6 +151,8 @@ START_TEST(refused)
 	ck_assert_int_eq(proc_recv(sv[1], body, &n, fds, &n_fds), -EPROTO);
 	send_any(&m, sizeof(m.h) - 1, 0);
 	ck_assert_int_eq(proc_recv(sv[1], body, &n, fds, &n_fds), -EPROTO);
+	send_any(&m, 0, 2); /* empty, but not the end */
+	ck_assert_int_eq(proc_recv(sv[1], body, &n, fds, &n_fds), -EPROTO);
 	send_any(big, sizeof(big), 2);
 	ck_assert_int_eq(proc_recv(sv[1], body, &n, fds, &n_fds), -EPROTO);
 	m.h.len++;

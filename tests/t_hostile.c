@@ -561,6 +561,7 @@ static int a_fd_flood(void)
 		memset(ctl, 0, sizeof(ctl));
 		m.msg_control = ctl;
 		k = i % 3 ? 253 : 1 + rand() % 40;
+		iov.iov_len = i % 4 ? sizeof(h) : 0; /* an empty packet */
 		m.msg_controllen = CMSG_SPACE(k * sizeof(int));
 		c = CMSG_FIRSTHDR(&m);
 		c->cmsg_level = SOL_SOCKET;

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/* check_monitor.c - handshakes, budgets, models, access, deaths. */
+#include "mon_rig.h"
+
+#include <check.h>
+#include <sys/stat.h>
+
+static struct wire_error we;
+static struct wire_model wm;
+
+static void setup(void)
+{
+	mr_open();
+	memset(&we, 0, sizeof(we));
+	memset(&wm, 0, sizeof(wm));
+}
+
+/* The answer must be an error that says this. */
+static void refused(int i, int err, const char *text)
+{
+	int type;
+
+	do {
+		type = mr_answer(i, &we, sizeof(we));
+	} while (type == WIRE_PROGRESS);
+	ck_assert_int_eq(type, WIRE_ERROR);
+	ck_assert_int_eq(we.err, err);
+	ck_assert_msg(strstr(we.text, text) != NULL, "\"%s\" lacks \"%s\"",
+		      we.text, text);
+}
+
+static void hello(int i)
+{
+	struct wire_hello h = { 0 };
+
+	mr_ask(i, WIRE_HELLO, &h, sizeof(h), NULL, 0);
+}
+
+static void session(int i, uint32_t uid)
+{
+	mr_connect(i, uid);
+	hello(i);
+	ck_assert_int_eq(mr_answer(i, NULL, 0), WIRE_SESSION);
+	mr_ask(i, WIRE_MAPPED, NULL, 0, NULL, 0);
+	mr_work(0);
+	ck_assert_int_eq(mr_answer(i, NULL, 0), WIRE_READY);
+}
+
+static void ask_load(int i, int file)
+{
+	struct wire_load l = { .n_files = 1, .name = "m" };
+
+	mr_ask(i, WIRE_LOAD, &l, sizeof(l), &mr.file[file], 1);
+}
+
+/* Load file @file; the model's id. */
+static uint32_t load(int i, int file)
+{
+	ask_load(i, file);
+	mr_work(0); /* the parser, then */
+	mr_work(0); /* the engine */
+	ck_assert_int_eq(mr_answer(i, &wm, sizeof(wm)), WIRE_MODEL);
+	ck_assert_int_eq(wm.state, WIRE_MODEL_READY);
+	return wm.model;
+}
+
+static void by_id(int i, enum wire_type type, uint32_t id)
+{
+	struct wire_id w = { id, 0 };
+
+	mr_ask(i, type, &w, sizeof(w), NULL, 0);
+}
+
+START_TEST(handshake)
+{
+	session(0, 1000);
+	hello(0);
+	refused(0, -EALREADY, "has a session");
+	mr_ask(0, WIRE_MAPPED, NULL, 0, NULL, 0);
+	refused(0, -EPROTO, "no handshake is under way");
+	ck_assert_int_eq(mr_answer(0, NULL, 0), 0);
+}
+END_TEST
+
+START_TEST(budgets)
+{
+	session(0, 1000);
+	session(1, 1000);
+	mr_connect(2, 1000);
+	hello(2);
+	refused(2, -EDQUOT, "3 sessions of this user, limit 2");
+	mr_hang_up(2);
+	session(2, 1001);
+	mr_connect(3, 1002);
+	hello(3);
+	refused(3, -EDQUOT, "4 sessions, limit 3");
+	mr_hang_up(0);
+	hello(3); /* the engine has not let go of it yet */
+	refused(3, -EDQUOT, "limit 3");
+	mr_work(0);
+	hello(3);
+	ck_assert_int_eq(mr_answer(3, NULL, 0), WIRE_SESSION);
+}
+END_TEST
+
+START_TEST(shared_bytes)
+{
+	session(0, 1000);
+	mr.m->conf.max_shared_uid = 262143;
+	mr_connect(1, 1000);
+	hello(1);
+	refused(1, -EDQUOT, "262144 bytes of shared memory of this user");
+	mr.m->conf.max_shared_uid++;
+	hello(1);
+	ck_assert_int_eq(mr_answer(1, NULL, 0), WIRE_SESSION);
+}
+END_TEST
+
+START_TEST(engine_cannot_map)
+{
+	mr_connect(0, 1000);
+	hello(0);
+	ck_assert_int_eq(mr_answer(0, NULL, 0), WIRE_SESSION);
+	mr_ask(0, WIRE_MAPPED, NULL, 0, NULL, 0);
+	mr_work(-ENOMEM);
+	refused(0, -ENOMEM, "cannot map it");
+	ck_assert_int_eq(mr_answer(0, NULL, 0), 0);
+}
+END_TEST
+
+/* The same file is the same model, for whoever passes it. */
+START_TEST(shared_model)
+{
+	uint32_t a;
+
+	mr_connect(0, 1000);
+	mr_connect(1, 1001);
+	a = load(0, 0);
+	ask_load(1, 0);
+	ck_assert_int_eq(mr_answer(1, &wm, sizeof(wm)), WIRE_MODEL);
+	ck_assert_uint_eq(wm.model, a);
+	ck_assert_uint_eq(wm.n_sessions, 2);
+	ck_assert_uint_ne(load(0, 1), a);
+}
+END_TEST
+
+START_TEST(rights)
+{
+	uint32_t id;
+
+	mr_connect(0, 1000);
+	mr_connect(1, 1001);
+	mr_connect(2, 0);
+	ck_assert(!fchmod(mr.file[0], 0600));
+	id = load(0, 0);
+	by_id(1, WIRE_OPEN, id);
+	refused(1, -EACCES, "belongs to uid 1000");
+	by_id(1, WIRE_UNLOAD, id);
+	refused(1, -EPERM, "belongs to uid 1000");
+	by_id(2, WIRE_OPEN, id); /* root may */
+	ck_assert_int_eq(mr_answer(2, NULL, 0), WIRE_MODEL);
+	ask_load(1, 0); /* and who shows the file */
+	ck_assert_int_eq(mr_answer(1, NULL, 0), WIRE_MODEL);
+	by_id(1, WIRE_OPEN, id);
+	ck_assert_int_eq(mr_answer(1, NULL, 0), WIRE_MODEL);
+	by_id(1, WIRE_UNLOAD, id);
+	refused(1, -EPERM, "belongs to uid 1000");
+	ck_assert(!fchmod(mr.file[1], 0644));
+	id = load(0, 1); /* a file that all may read */
+	mr_hang_up(2);
+	mr_connect(2, 1002);
+	by_id(2, WIRE_OPEN, id);
+	ck_assert_int_eq(mr_answer(2, NULL, 0), WIRE_MODEL);
+	by_id(2, WIRE_OPEN, id + 1);
+	refused(2, -ENOENT, "no such model");
+	by_id(0, WIRE_UNLOAD, id);
+	mr_work(0);
+	ck_assert_int_eq(mr_answer(0, NULL, 0), WIRE_OK);
+	by_id(2, WIRE_OPEN, id);
+	refused(2, -ENOENT, "no such model");
+}
+END_TEST
+
+START_TEST(model_budgets)
+{
+	mr_connect(0, 1000);
+	mr_connect(1, 1001);
+	load(0, 0);
+	load(0, 1);
+	ask_load(0, 2);
+	refused(0, -EDQUOT, "2 models of this user are resident, limit 2");
+	load(1, 2);
+	mr.m->conf.max_models_uid = 64;
+	ck_assert(!ftruncate(mr.file[0], 99));
+	ask_load(0, 0);
+	refused(0, -EDQUOT, "3 models are resident, limit 3");
+}
+END_TEST
+
+START_TEST(failures)
+{
+	struct wire_load l = { .n_files = 2 };
+
+	mr_connect(0, 1000);
+	ask_load(0, 3);
+	refused(0, -EINVAL, "file 1 of 1: not a regular file");
+	mr_ask(0, WIRE_LOAD, &l, sizeof(l), mr.file, 1);
+	refused(0, -EINVAL, "2 files, but 1 file descriptors");
+	ask_load(0, 0);
+	mr_work(-EBADMSG); /* the parser */
+	refused(0, -EBADMSG, "made up");
+	ask_load(0, 0);
+	mr_work(0);
+	mr_work(-ENOMEM); /* the engine */
+	ck_assert_int_eq(mr_answer(0, &we, sizeof(we)), WIRE_ERROR);
+	ck_assert_int_eq(we.err, -ENOMEM);
+	load(0, 0);
+}
+END_TEST
+
+START_TEST(parser_dies)
+{
+	size_t i;
+
+	mr_connect(0, 1000);
+	ask_load(0, 0);
+	for (i = 0; i < MR_CHILDREN; i++)
+		if (mr.child[i].ctl >= 0 && !mr.child[i].engine)
+			mr_end(&mr.child[i]);
+	mr_run();
+	refused(0, -EBADMSG, "the parser was killed (SIGKILL)");
+}
+END_TEST
+
+/* Models and sessions outlive an engine; who waits goes on waiting. */
+START_TEST(engine_dies)
+{
+	uint64_t epoch;
+
+	session(0, 1000);
+	load(0, 0);
+	epoch = mr.m->sessions[0].epoch;
+	session(1, 1000);
+	mr_hang_up(1); /* what it was to end is ended by its death */
+	mr_end(mr_engine());
+	mr_run();
+	ck_assert(!mr.m->engine.ready);
+	ck_assert_uint_eq(mr.m->models[0].state, WIRE_MODEL_LOADING);
+	ck_assert_int_eq(mr.m->sessions[1].state, MON_S_FREE);
+	by_id(0, WIRE_OPEN, mr.m->models[0].id);
+	ck_assert_int_eq(mr_answer(0, NULL, 0), -EAGAIN);
+	mr_say(mr_engine(), PROC_READY, NULL, 0);
+	mr_work(0);
+	ck_assert_int_eq(mr_answer(0, NULL, 0), WIRE_MODEL);
+	ck_assert_int_eq(mr.m->sessions[0].state, MON_S_UP);
+	ck_assert_uint_ne(mr.m->sessions[0].epoch, epoch);
+}
+END_TEST
+
+/* A model that takes its engine along each time is given up. */
+START_TEST(poison)
+{
+	int i;
+
+	mr_connect(0, 1000);
+	ask_load(0, 0);
+	mr_run();
+	for (i = 0; i < MR_CHILDREN; i++)
+		if (mr.child[i].ctl >= 0 && !mr.child[i].engine)
+			mr_parse(&mr.child[i], 0);
+	mr_run();
+	ck_assert_uint_eq(mr.m->models[0].state, WIRE_MODEL_LOADING);
+	for (i = 0; i < 2; i++) {
+		while (!mr_engine())
+			loop_run(mr.m->loop, true);
+		mr_say(mr_engine(), PROC_READY, NULL, 0);
+		mr_end(mr_engine());
+		mr_run();
+	}
+	refused(0, -EIO, "the engine died while loading it");
+	ck_assert_uint_eq(mr.m->models[0].id, 0);
+}
+END_TEST
+
+/* Who waits alone and leaves stops the load; unload answers everybody. */
+START_TEST(give_up)
+{
+	uint32_t id;
+
+	mr_connect(0, 1000);
+	mr_connect(1, 1000);
+	ask_load(0, 0);
+	mr_hang_up(0);
+	ck_assert_uint_eq(mr.m->models[0].id, 0);
+	ask_load(1, 0);
+	mr_connect(0, 1000);
+	ask_load(0, 0);
+	id = mr.m->models[0].id;
+	mr_hang_up(1);
+	ck_assert_uint_eq(mr.m->models[0].id, id);
+	mr_connect(1, 1000);
+	by_id(1, WIRE_UNLOAD, id);
+	refused(0, -ECANCELED, "unloaded while loading");
+	ck_assert_int_eq(mr_answer(1, NULL, 0), WIRE_OK);
+}
+END_TEST
+
+/* A client that does not read is dropped, and nobody waits for it. */
+START_TEST(deaf)
+{
+	int i;
+
+	mr_connect(0, 1000);
+	for (i = 0; i < 100000 && mr.m->n_clients; i++)
+		mr_ask(0, WIRE_LIMITS, NULL, 0, NULL, 0);
+	ck_assert_uint_eq(mr.m->n_clients, 0);
+}
+END_TEST
+
+/* An empty packet with files looks like the end of the connection. */
+START_TEST(empty_packet)
+{
+	union {
+		struct cmsghdr h;
+		char b[CMSG_SPACE(4 * sizeof(int))];
+	} c = { 0 };
+	struct msghdr m = { .msg_control = c.b, .msg_controllen = sizeof(c.b) };
+	int before;
+	int i;
+
+	c.h.cmsg_level = SOL_SOCKET;
+	c.h.cmsg_type = SCM_RIGHTS;
+	c.h.cmsg_len = CMSG_LEN(4 * sizeof(int));
+	memcpy(CMSG_DATA(&c.h), mr.file, 4 * sizeof(int));
+	before = dup(0);
+	close(before);
+	for (i = 0; i < 20; i++) {
+		mr_connect(0, 1000);
+		ck_assert_int_eq(sendmsg(mr.client[0].sock, &m, 0), 0);
+		mr_run();
+		ck_assert_int_eq(mr_answer(0, NULL, 0), 0);
+		mr_hang_up(0);
+	}
+	ck_assert_int_eq(dup(0), before);
+	close(before);
+}
+END_TEST
+
+START_TEST(texts)
+{
+	char text[8192] = "";
+
+	mr_connect(0, 1000);
+	mr_ask(0, WIRE_LIMITS, NULL, 0, NULL, 0);
+	ck_assert_int_eq(mr_answer(0, text, sizeof(text) - 1), WIRE_TEXT_REPLY);
+	ck_assert_ptr_nonnull(strstr(text, "max-sessions 3\n"));
+	mr_ask(0, WIRE_STATS, NULL, 0, NULL, 0);
+	memset(text, 0, sizeof(text));
+	ck_assert_int_eq(mr_answer(0, text, sizeof(text) - 1), WIRE_TEXT_REPLY);
+	ck_assert_ptr_nonnull(strstr(text, "\nclients 1\n"));
+	mr_ask(0, WIRE_LIST, NULL, 0, NULL, 0);
+	ck_assert_int_eq(mr_answer(0, NULL, 0), WIRE_MODELS);
+}
+END_TEST
+
+static void teardown(void)
+{
+	mr_settle();
+	mr_shut();
+}
+
+int main(void)
+{
+	Suite *s = suite_create("monitor");
+	TCase *t = tcase_create("monitor");
+	SRunner *r;
+	int failed;
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, handshake);
+	tcase_add_test(t, budgets);
+	tcase_add_test(t, shared_bytes);
+	tcase_add_test(t, engine_cannot_map);
+	tcase_add_test(t, shared_model);
+	tcase_add_test(t, rights);
+	tcase_add_test(t, model_budgets);
+	tcase_add_test(t, failures);
+	tcase_add_test(t, parser_dies);
+	tcase_add_test(t, engine_dies);
+	tcase_add_test(t, poison);
+	tcase_add_test(t, give_up);
+	tcase_add_test(t, deaf);
+	tcase_add_test(t, empty_packet);
+	tcase_add_test(t, texts);
+	suite_add_tcase(s, t);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
