@@ -15,7 +15,8 @@ for f in $code; do
 done
 # shellcheck disable=SC2046,SC2086 # lists of words
 {
-	grep -nE '[[:blank:]]+$' $code | grep -v '^tests/golden/' | head -n 20 && say "trailing blanks"
+	blanks=$(grep -nE '[[:blank:]]+$' $code | grep -v '^tests/golden/' | head -n 20)
+	[ -n "$blanks" ] && say "trailing blanks:" && echo "$blanks"
 	for f in $(echo "$files" | grep -E '\.(c|h)$'); do
 		n=$(wc -l <"$f")
 		[ "$n" -gt 1000 ] && say "$f: $n lines, more than one sitting"
