@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mon_model.c - models: files in, parser, engine, answers to who waits.
+ * mon_model.c - models: files in, engine, answers to who waits.
  *
  * A model file is known by what fstat says (device, inode, size, time), so
  * two clients that pass the same file share one resident model. Files belong
@@ -9,22 +9,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../libclient/image.h"
 #include "log.h"
 #include "monitor.h"
 
 #define PROGRESS_NS	100000000u
 #define MAX_LOADING_UID 4 /* models of one user on their way in */
 #define MAX_CRASHES	2 /* engines one model may take along while loading */
-#define ALL_SEALS	(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 
 static uint32_t index_of(const struct mon_model *md)
 {
@@ -82,20 +77,6 @@ static bool waited_for(const struct mon_model *md)
 
 /* ------------------------------------------------------------- the record */
 
-static void stop_parser(struct mon_model *md)
-{
-	struct mon *m = md->m;
-
-	loop_timer_clear(m->loop, &md->parser_timer);
-	if (md->parser.pidfd < 0)
-		return;
-	loop_del(m->loop, &md->parser_pid);
-	loop_del(m->loop, &md->parser_ctl);
-	close(md->parser.ctl);
-	mon_reap(m, &md->parser);
-	md->parser.pidfd = -1;
-}
-
 /* The record is free afterwards; who waited was told before. */
 static void model_free(struct mon_model *md)
 {
@@ -103,7 +84,7 @@ static void model_free(struct mon_model *md)
 	uint64_t bit = 1ull << index_of(md);
 	size_t i;
 
-	stop_parser(md);
+	mon_parser_stop(md);
 	for (i = 0; i < md->n_files; i++)
 		loop_close(m->loop, md->fd[i]);
 	if (md->image >= 0)
@@ -246,7 +227,7 @@ static void answer_all(struct mon_model *md, enum wire_type type, int err,
 	}
 }
 
-static void fail(struct mon_model *md, int err, const char *text)
+void mon_model_fail(struct mon_model *md, int err, const char *text)
 {
 	log_client("model %u: not loaded, %s (%s)", md->id, text, md->name);
 	answer_all(md, WIRE_LOAD, err, text);
@@ -293,8 +274,6 @@ static void want_progress(struct mon *m)
 		loop_timer_set(m->loop, &m->progress, PROGRESS_NS);
 }
 
-/* ----------------------------------------------------------------- parser */
-
 static void send_load(struct mon_model *md)
 {
 	struct proc_load l = { .id = md->id,
@@ -310,138 +289,11 @@ static void send_load(struct mon_model *md)
 			md->n_files + 1);
 }
 
-/* The parser has exited, so nobody can write the image any more. */
-static void parser_done(struct mon_model *md, const siginfo_t *si)
+/* Its image is complete and sealed: the engine may have it. */
+void mon_model_parsed(struct mon_model *md)
 {
-	char text[WIRE_TEXT];
-	struct stat st;
-
-	if (md->parse_late) {
-		snprintf(text, sizeof(text),
-			 "header not read in %llu ms (parse-ms)",
-			 (unsigned long long)md->m->conf.parse_ms);
-		fail(md, -ETIMEDOUT, text);
-		return;
-	}
-	if (!md->parsed) {
-		if (si->si_code == CLD_EXITED)
-			snprintf(text, sizeof(text),
-				 "the parser ended without a result "
-				 "(status %d)",
-				 si->si_status);
-		else
-			snprintf(text, sizeof(text),
-				 "the parser was killed (SIG%s)",
-				 sigabbrev_np(si->si_status));
-		fail(md, -EBADMSG, text);
-		return;
-	}
-	if (md->parse.err) {
-		fail(md, md->parse.err < 0 ? md->parse.err : -EBADMSG,
-		     md->parse.text);
-		return;
-	}
-	if (fstat(md->image, &st) || st.st_size <= 0 ||
-	    st.st_size > (off_t)IMAGE_MAX_BYTES ||
-	    fcntl(md->image, F_ADD_SEALS, ALL_SEALS)) {
-		fail(md, -EBADMSG, "the model image cannot be sealed");
-		return;
-	}
 	md->state = WIRE_MODEL_LOADING;
 	send_load(md);
-}
-
-static void parser_exit(struct loop_src *s, uint32_t revents)
-{
-	struct mon_model *md = s->arg;
-	siginfo_t si;
-
-	(void)revents;
-	if (!md->m->ops->wait(s->fd, &si))
-		return;
-	/* What it said last may still be in the socket. */
-	md->parser_ctl.fn(&md->parser_ctl, POLLIN);
-	loop_timer_clear(md->m->loop, &md->parser_timer);
-	loop_del(md->m->loop, &md->parser_pid);
-	loop_del(md->m->loop, &md->parser_ctl);
-	close(md->parser.pidfd);
-	close(md->parser.ctl);
-	md->parser.pidfd = -1;
-	parser_done(md, &si);
-}
-
-/* One message is all a parser ever sends; then it has no reason to live. */
-static void parser_message(struct loop_src *s, uint32_t revents)
-{
-	struct mon_model *md = s->arg;
-	_Alignas(8) char body[PROC_MAX_BODY];
-	int fds[PROC_MAX_FDS];
-	unsigned int n_fds;
-	size_t n;
-	int type;
-
-	(void)revents;
-	if (md->parsed)
-		return;
-	type = proc_recv(s->fd, body, &n, fds, &n_fds);
-	if (type == PROC_PARSED) {
-		memcpy(&md->parse, body, sizeof(md->parse));
-		md->parse.text[sizeof(md->parse.text) - 1] = 0;
-		md->parsed = true;
-	} else if (type > 0) {
-		while (n_fds)
-			close(fds[--n_fds]);
-	}
-	if (type != -EAGAIN)
-		md->m->ops->kill(md->parser.pidfd);
-}
-
-static void parser_late(struct loop_timer *t)
-{
-	struct mon_model *md = t->arg;
-	siginfo_t none = { 0 };
-
-	md->parse_late = true;
-	/* It may not even die (a file system that hangs): go on without it. */
-	stop_parser(md);
-	parser_done(md, &none);
-}
-
-static int start_parser(struct mon_model *md)
-{
-	struct mon *m = md->m;
-	struct proc_load l = { .id = md->id, .n_files = md->n_files };
-	int fds[WIRE_MAX_FDS + 1];
-	int err;
-
-	md->image = memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (md->image < 0)
-		return -errno;
-	err = m->ops->spawn(&md->parser, "--parser", &m->child_conf, -1);
-	if (err)
-		return err;
-	md->parser_ctl = (struct loop_src){ .fd = md->parser.ctl,
-					    .events = POLLIN,
-					    .fn = parser_message,
-					    .arg = md };
-	md->parser_pid = (struct loop_src){ .fd = md->parser.pidfd,
-					    .events = POLLIN,
-					    .fn = parser_exit,
-					    .arg = md };
-	md->parser_timer.fn = parser_late;
-	md->parser_timer.arg = md;
-	err = loop_add(m->loop, &md->parser_ctl);
-	if (!err)
-		err = loop_add(m->loop, &md->parser_pid);
-	if (!err)
-		err = loop_timer_set(m->loop, &md->parser_timer,
-				     m->conf.parse_ms * 1000000u);
-	fds[0] = md->image;
-	memcpy(fds + 1, md->fd, md->n_files * sizeof(int));
-	if (!err)
-		err = proc_send(md->parser.ctl, PROC_MODEL_LOAD, &l, sizeof(l),
-				fds, md->n_files + 1);
-	return err;
 }
 
 /* ------------------------------------------------------------------- load */
@@ -640,9 +492,9 @@ void mon_load(struct mon_client *cl, uint32_t seq, const struct wire_load *l,
 		model_free(md);
 		return;
 	}
-	err = start_parser(md);
+	err = mon_parser_start(md);
 	if (err)
-		fail(md, err, "the parser cannot be started");
+		mon_model_fail(md, err, "the parser cannot be started");
 }
 
 void mon_open(struct mon_client *cl, uint32_t seq, uint32_t id)
@@ -724,7 +576,7 @@ void mon_model_state(struct mon *m, const struct proc_model_state *st)
 		answer_all(md, WIRE_LOAD, 0, NULL);
 		break;
 	case WIRE_MODEL_FAILED:
-		fail(md, st->err < 0 ? st->err : -EIO, st->text);
+		mon_model_fail(md, st->err < 0 ? st->err : -EIO, st->text);
 		break;
 	case WIRE_MODEL_UNLOADING:
 		log_client("model %u: unloaded (%s)", md->id, md->name);
@@ -785,7 +637,8 @@ void mon_model_engine_down(struct mon *m)
 			model_free(md);
 		} else if (md->state == WIRE_MODEL_LOADING &&
 			   ++md->n_crashes >= MAX_CRASHES) {
-			fail(md, -EIO, "the engine died while loading it");
+			mon_model_fail(md, -EIO,
+				       "the engine died while loading it");
 		} else {
 			md->state = WIRE_MODEL_LOADING;
 		}

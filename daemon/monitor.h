@@ -6,7 +6,8 @@
  *
  * One struct mon at the centre, with arrays of fixed size. monitor.c has
  * clients and messages, mon_session.c session memories and handshakes,
- * mon_model.c model files and parsers, mon_engine.c the engine process.
+ * mon_model.c models, mon_parser.c the parsers of their files, mon_engine.c
+ * the engine process.
  */
 #ifndef HEARTH_MONITOR_H
 #define HEARTH_MONITOR_H
@@ -214,6 +215,13 @@ void mon_model_engine_up(struct mon *m);
 void mon_model_engine_down(struct mon *m);
 void mon_grant_all(struct mon_client *cl); /* its session is up */
 void mon_models_free(struct mon *m);
+/* Whoever waits is told; the record is free afterwards. */
+void mon_model_fail(struct mon_model *md, int err, const char *text);
+void mon_model_parsed(struct mon_model *md);
+
+/* mon_parser.c */
+int mon_parser_start(struct mon_model *md);
+void mon_parser_stop(struct mon_model *md); /* legal when there is none */
 
 /* mon_engine.c */
 /* Kill a child that nobody waits for; its pidfd is consumed. It may hang in a

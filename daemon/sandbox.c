@@ -250,6 +250,7 @@ static int add_conditional(scmp_filter_ctx ctx, enum sandbox_kind kind)
 
 	err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
 			       SCMP_A2(SCMP_CMP_MASKED_EQ, 4, 0));
+	/* An image is believed only when it is sealed. */
 	if (!err)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
 				       SCMP_A1(SCMP_CMP_EQ, F_GET_SEALS, 0));
@@ -264,10 +265,6 @@ static int add_conditional(scmp_filter_ctx ctx, enum sandbox_kind kind)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
 				       SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD,
 					       CLONE_THREAD));
-	/* An image is believed only when it is sealed. */
-	if (!err)
-		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-				       SCMP_A1(SCMP_CMP_EQ, F_GET_SEALS));
 	/* Its arguments are in memory; without it glibc takes clone(). */
 	if (!err)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),

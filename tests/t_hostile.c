@@ -85,7 +85,7 @@ static void __attribute__((noreturn)) honest(void)
 {
 	uint32_t first[HONEST_TOKENS];
 	uint32_t out[HONEST_TOKENS];
-	struct wire_model w;
+	struct wire_model w = { 0 };
 	struct raw r;
 	uint32_t gen = 0;
 	int err;
@@ -114,7 +114,7 @@ static void __attribute__((noreturn)) honest(void)
 /* A session with the model opened, ready to misbehave. */
 static int open_session(struct raw *r)
 {
-	struct wire_model w;
+	struct wire_model w = { 0 };
 	int err = raw_open(r, path);
 
 	if (!err)
@@ -368,7 +368,7 @@ static int a_memory(void)
 static int a_wrong_fds(void)
 {
 	struct wire_load l = { .n_files = 1, .name = "wrong" };
-	struct wire_model w;
+	struct wire_model w = { 0 };
 	char none[sizeof(struct wire_model)];
 	int sv[2];
 	int fd[9];
@@ -635,7 +635,7 @@ static int a_stopped(void)
 /* 13: killed after each step of the protocol. */
 static int a_killed(void)
 {
-	struct wire_model w;
+	struct wire_model w = { 0 };
 	struct raw r;
 	int status;
 	pid_t p;

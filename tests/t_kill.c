@@ -75,7 +75,7 @@ static void __attribute__((noreturn)) honest(int stop_fd)
 	uint32_t first[32];
 	uint32_t out[32];
 	struct pollfd p = { .fd = stop_fd, .events = POLLIN };
-	struct wire_model w;
+	struct wire_model w = { 0 };
 	struct raw r;
 	uint32_t gen = 0;
 	int err;
@@ -106,7 +106,7 @@ static void __attribute__((noreturn)) honest(int stop_fd)
 /* Does everything, in no particular order, until it is killed. */
 static void __attribute__((noreturn)) victim(unsigned int seed)
 {
-	struct wire_model w;
+	struct wire_model w = { 0 };
 	struct raw r;
 	uint32_t gen = 0;
 	uint32_t i;
@@ -247,7 +247,7 @@ static int compare(const struct left *a, const struct left *b, int ms)
 static void warm_up(void)
 {
 	uint32_t out[MAX_TOKENS];
-	struct wire_model w;
+	struct wire_model w = { 0 };
 	struct raw r;
 	int i;
 
@@ -305,7 +305,7 @@ static int kill_engine(int n)
 {
 	uint32_t first[64];
 	uint32_t out[64];
-	struct wire_model w;
+	struct wire_model w = { 0 };
 	struct raw r;
 	uint32_t gen = 0;
 	pid_t pid = (pid_t)raw_stat(path, "pid");

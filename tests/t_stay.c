@@ -4,7 +4,7 @@
 
 int main(int argc, char **argv)
 {
-	struct wire_model w;
+	struct wire_model w = { 0 };
 	struct ring_cqe e;
 	struct raw r;
 	int err;

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # daemon.sh - starting, refusing to start, leaving, being left behind.
+# shellcheck source=tests/e2e/daemon.inc
 . "$(dirname "$0")/daemon.inc"
 d=$O/hearthd
 

@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # idle.sh - a daemon with a model loaded and a client connected does nothing.
+# shellcheck source=tests/e2e/daemon.inc
 . "$(dirname "$0")/daemon.inc"
 tiny
 secs=10
 [ -n "${HEARTH_LONG:-}" ] && secs=60
-start
+start -o sandbox=1
 
 # context switches and clock ticks of all our processes and threads
 usage() {
@@ -31,5 +32,5 @@ wait $stay || true
 echo "$((c1 - c0)) context switches and $((u1 - u0)) ticks in $secs s"
 [ $((c1 - c0)) -le $((10 * secs)) ] || fail "too many context switches"
 [ $((u1 - u0)) -eq 0 ] || fail "processor time while idle"
-[ -n "$(child_pid)" ] && [ "$c0" -gt 0 ] || fail "nothing was measured"
+[ "$c0" -gt 0 ] || fail "nothing was measured"
 stop

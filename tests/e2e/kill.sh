@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # kill.sh - clients and engines killed at random moments.
+# shellcheck source=tests/e2e/daemon.inc
 . "$(dirname "$0")/daemon.inc"
 tiny
 clients=100 engines=5
@@ -13,7 +14,7 @@ start -o backend=oracle -o oracle-us=50
 engine=$(child_pid)
 stop
 # a real model, whose steps take their time
-start
+start -o sandbox=1
 "$O/tests/t_kill" clients "$sock" "$t/tiny.gguf" $((clients / 5)) ||
 	fail "cpu backend: see above"
 stop
