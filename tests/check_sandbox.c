@@ -18,6 +18,12 @@
 #include "../daemon/proc.h"
 #include "../daemon/sandbox.h"
 
+#ifdef HEARTH_SANITIZE
+#define SANITIZE 1
+#else
+#define SANITIZE 0
+#endif
+
 static struct conf conf;
 
 static void enter(enum sandbox_kind kind)
@@ -141,15 +147,17 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("sandbox");
-	TCase *t = tcase_create("sandbox");
+	Suite *s;
+	TCase *t;
 	SRunner *r;
 	int failed;
 
-#ifdef HEARTH_SANITIZE
-	puts("sanitizers and system call filters do not mix");
-	return 77;
-#endif
+	if (SANITIZE) {
+		puts("sanitizers and system call filters do not mix");
+		return 77;
+	}
+	s = suite_create("sandbox");
+	t = tcase_create("sandbox");
 	tcase_add_loop_test(t, forbidden, 0, 2);
 	tcase_add_loop_test(t, user, 0, 2);
 	tcase_add_loop_test(t, working, 0, 2);
