@@ -23,9 +23,9 @@
 
 /* A sanitizer's run-time library needs what a sandbox forbids. */
 #ifdef HEARTH_SANITIZE
-#define SANITIZE 1
+static const int sanitize = 1;
 #else
-#define SANITIZE 0
+static const int sanitize;
 #endif
 
 /* ---------------------------------------------------------- user, limits */
@@ -82,7 +82,7 @@ static int set_limits(const struct conf *conf, enum sandbox_kind kind)
 		err = limit(RLIMIT_FSIZE, IMAGE_MAX_BYTES);
 	if (!err)
 		err = limit(RLIMIT_CPU, conf->parse_ms / 1000 + 1);
-	if (!err && !SANITIZE)
+	if (!err && !sanitize)
 		err = limit(RLIMIT_AS, conf->parse_bytes);
 	return err;
 }
@@ -161,19 +161,19 @@ int sandbox_drop(const struct conf *conf, enum sandbox_kind kind)
 		log_info("sandbox: off (option sandbox)");
 		return 0;
 	}
-	if (!SANITIZE)
+	if (!sanitize)
 		leave_namespaces();
 	err = drop_user(conf);
 	if (err)
 		return err;
 	/* The leak checker looks at its own process, through /proc. */
-	if (prctl(PR_SET_DUMPABLE, SANITIZE) ||
+	if (prctl(PR_SET_DUMPABLE, sanitize) ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -errno;
 	/* After the change of user, which clears it. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
 		return -errno;
-	err = SANITIZE ? 0 : landlock();
+	err = sanitize ? 0 : landlock();
 	if (err)
 		return err;
 	return set_limits(conf, kind);
@@ -307,7 +307,7 @@ int sandbox_filter(const struct conf *conf, enum sandbox_kind kind)
 	scmp_filter_ctx ctx;
 	int err;
 
-	if (!conf->sandbox || SANITIZE)
+	if (!conf->sandbox || sanitize)
 		return 0;
 	if (prctl(PR_GET_SECCOMP) < 0) {
 		log_info("sandbox: this kernel has no seccomp filters");
