@@ -18,20 +18,31 @@ passed=0 failed=0
 skips=()
 fails=()
 
-# one NAME LIMIT_S COMMAND...
-one() {
-	local name=$1 limit=$2 log rc t0 t1
+log_of() {
+	printf '%s/%s.log' "$logs" "$(printf %s "$1" | tr '/ ' '__')"
+}
+
+# start NAME LIMIT_S COMMAND...: run it, leave its log, exit status and time
+start() {
+	local name=$1 limit=$2 log rc t0
 	shift 2
-	log=$logs/$(printf %s "$name" | tr '/ ' '__').log
+	log=$(log_of "$name")
 	t0=$(date +%s%N)
 	timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
 	rc=$?
-	t1=$(date +%s%N)
+	[ $rc = 124 ] && echo "timed out after $limit s" >>"$log"
+	echo "$rc $((($(date +%s%N) - t0) / 100000000))e-1" >"$log.rc"
+}
+
+# report NAME: count it and say how it went
+report() {
+	local name=$1 log rc secs
+	log=$(log_of "$name")
+	read -r rc secs <"$log.rc"
 	case $rc in
 	0)
 		passed=$((passed + 1))
-		printf 'ok    %-32s %6.1f s\n' "$name" \
-			"$(((t1 - t0) / 100000000))e-1"
+		printf 'ok    %-32s %6.1f s\n' "$name" "$secs"
 		;;
 	77)
 		skips+=("$name: $(tail -n 1 "$log")")
@@ -40,19 +51,30 @@ one() {
 	*)
 		failed=$((failed + 1))
 		fails+=("$name")
-		[ $rc = 124 ] && echo "timed out after $limit s" >>"$log"
-		printf 'FAIL  %-32s exit %d; the end of %s:\n' "$name" $rc "$log"
+		printf 'FAIL  %-32s exit %d; the end of %s:\n' "$name" "$rc" "$log"
 		tail -n 40 "$log" | sed 's/^/      | /'
 		;;
 	esac
 }
 
+one() {
+	start "$@"
+	report "$1"
+}
+
+# As many at a time as there are cores; told in order.
 unit() {
-	local t
+	local t names=()
 	for t in tests/check_*.c; do
 		t=$(basename "$t" .c)
-		one "$t" 300 "$O/tests/$t"
+		names+=("$t")
+		while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+			wait -n
+		done
+		start "$t" 300 "$O/tests/$t" &
 	done
+	wait
+	for t in "${names[@]}"; do report "$t"; done
 }
 
 e2e() {
