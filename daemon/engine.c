@@ -353,7 +353,7 @@ int engine_model_add(struct engine *e, const struct proc_load *l,
 
 	snprintf(why, 160, "no memory for the model's tables");
 	if (find_model(e, l->id) || e->n_models == WIRE_MAX_MODELS) {
-		snprintf(why, 160, "%u models are resident, %u may be",
+		snprintf(why, 160, "%u models are resident, %d may be",
 			 e->n_models, WIRE_MAX_MODELS);
 		return -ENOSPC;
 	}

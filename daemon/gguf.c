@@ -613,7 +613,7 @@ int gguf_open(struct gguf **out, const struct gguf_src *src, unsigned int n,
 	int ret;
 
 	if (!n || n > IMAGE_MAX_FILES) {
-		snprintf(why, 160, "%u files, want 1..%u", n, IMAGE_MAX_FILES);
+		snprintf(why, 160, "%u files, want 1..%d", n, IMAGE_MAX_FILES);
 		return -EBADMSG;
 	}
 	g = calloc(1, sizeof(*g));

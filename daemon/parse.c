@@ -63,7 +63,7 @@ static int parse(int image_fd, const int *fds, unsigned int n,
 	int ret;
 
 	if (!n || n > IMAGE_MAX_FILES) {
-		snprintf(why, 160, "%u files, want 1..%u", n, IMAGE_MAX_FILES);
+		snprintf(why, 160, "%u files, want 1..%d", n, IMAGE_MAX_FILES);
 		return -EINVAL;
 	}
 	for (i = 0; i < n; i++) {

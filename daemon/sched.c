@@ -223,6 +223,7 @@ static uint32_t fair_share(const struct sched *s)
 
 	for (k = 0; k < s->n_flows; k++)
 		n += s->flows[k].head || s->flows[k].n_running;
+	assert(n);
 	share = s->max_running / n;
 	return share ? share : 1;
 }

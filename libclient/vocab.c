@@ -60,7 +60,7 @@ static void byte_tokens(struct vocab *v)
 		name[4] = hex[b & 15];
 		v->byte_id[b] = image_find_token(v->im, name, 6);
 		u[0] = (uint8_t)b;
-		if (v->byte_id[b] == IMAGE_NONE && b < 128)
+		if (b < 128 && v->byte_id[b] == IMAGE_NONE)
 			v->byte_id[b] = image_find_token(v->im, u, 1);
 	}
 }

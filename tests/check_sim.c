@@ -680,7 +680,7 @@ static void show(void)
 		       i, c->hostile, rc->rd->sq_head, rc->sq_tail, rc->cq_head,
 		       rc->rd->cq_tail, c->n_nops);
 		for (k = 0; k < c->n_slots; k++)
-			printf("  slot %u: %u gen %u, in D %u gen %u\n", k,
+			printf("  slot %u: %d gen %u, in D %u gen %u\n", k,
 			       c->runs[k].state, c->runs[k].gen,
 			       rig_slot(rc, k)->state, rig_slot(rc, k)->gen);
 	}

@@ -273,7 +273,7 @@ START_TEST(spm_reference)
 {
 	static const char abc[] = "helloaa";
 	const struct vocab *v;
-	uint32_t got[210], want[210], n, i, round;
+	uint32_t got[210] = { 0 }, want[210], n, i, round;
 	struct merger mg;
 	struct tok_out o;
 	char text[201];
@@ -608,6 +608,7 @@ static char *read_all(const char *path, size_t *n)
 
 	*n = 0;
 	while (f) {
+		/* cppcheck-suppress memleakOnRealloc ; the test ends there */
 		p = realloc(p, *n + 65537);
 		ck_assert_ptr_nonnull(p);
 		*n += fread(p + *n, 1, 65536, f);

@@ -427,7 +427,7 @@ static int read_tar(const struct buf *b, char names[512], struct buf *out)
 
 START_TEST(tar_reads)
 {
-	struct buf plain, b, out;
+	struct buf plain, b = { .n = 0 }, out;
 	char names[512];
 	unsigned i, k;
 

@@ -52,7 +52,7 @@ static void *bench_thread(void *arg)
 
 static double bench_once(struct bench *b, int threads)
 {
-	struct bench each[64];
+	struct bench each[64] = { *b };
 	pthread_t id[64];
 	double t0 = now(threads);
 	int i;

@@ -381,11 +381,12 @@ INLINE void mul_panel(const struct mat *m, uint32_t p, const struct act *a,
 	const uint32_t scale_bytes = shapes[m->fmt].scale_bytes;
 	const uint32_t most = tokens <= ACT_TILE ? CHUNK_FEW : CHUNK;
 	const size_t bytes = mat_panel_bytes(m->fmt, m->cols);
-	const uint8_t *w = (const uint8_t *)m->data + p * bytes, *ahead;
+	const uint8_t *w = (const uint8_t *)m->data + p * bytes;
 	tile_fn *const *fn = tiles[group == 16][kind != SHAPE_OFF];
 	const uint32_t n_tiles = (tokens + ACT_TILE - 1) / ACT_TILE;
 	const uint32_t lines = (lo + hi + n_tiles - 1) / n_tiles;
 	const size_t far = (n_tiles == 1 ? 3 : 1) * most * unit;
+	const uint8_t *ahead;
 	uint32_t t, b, n;
 
 	for (t = 0; t < tokens; t++)

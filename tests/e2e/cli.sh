@@ -72,7 +72,7 @@ want 2 "$hearth" pss
 says "near to it: ps"
 rc=0
 "$hearth" >"$t/out" 2>"$t/err" || rc=$?
-[ $rc = 2 ] && [ ! -s "$t/out" ] || fail "no verb: exit $rc"
+if [ $rc != 2 ] || [ -s "$t/out" ]; then fail "no verb: exit $rc"; fi
 want 2 "$hearth" run --tmep 1 x
 says "near to it: temp"
 want 2 "$hearth" run --temp abc x y
@@ -113,12 +113,14 @@ for v in $verbs; do
 	prints "^usage: hearth $v"
 	awk -v v="$v" '/^\.S[hs] / { on = $0 == ".Ss " v } on' "$man" >"$t/man"
 	[ -s "$t/man" ] || fail "$man has no section on $v"
+	# shellcheck disable=SC2013 # names of options have no blanks
 	for o in $(sed -n 's/^ .*--\([a-z0-9-]*\).*/\1/p' "$t/out"); do
 		grep -q "Fl -$o\b" "$t/man" ||
 			fail "$man: $v: --$o is missing"
 		n=$((n + 1))
 	done
 	# and nothing that is not there
+	# shellcheck disable=SC2013
 	for o in $(grep -o 'Fl -[a-z0-9-]*' "$t/man" | sed 's/Fl -//' |
 		grep -v '^$' | sort -u); do
 		[ "$v" = help ] || "$hearth" help "$v" | grep -q -- "--$o\b" ||

@@ -147,8 +147,8 @@ int tool_load(struct hearth *h, struct hearth_model **m, const char *name,
 
 	opt.n_ctx = n_ctx;
 	opt.progress = on_load;
-	opt.progress_arg = bar ? &p : NULL;
 	progress_start(&p, "load", NULL, 0, 300000000u);
+	opt.progress_arg = bar ? &p : NULL;
 	rc = hearth_model_load(h, m, name, &opt);
 	progress_end(&p, 0, false);
 	if (rc >= 0)
