@@ -381,11 +381,17 @@ void mat_kernels_init(struct mat_kernels *k, enum cpu_level level)
 {
 	memset(k, 0, sizeof(*k));
 	mat_init_c(k);
+	k->level = CPU_C;
 #if defined(__x86_64__)
-	if (level >= CPU_AVX2)
+	if (level >= CPU_AVX2) {
 		mat_init_avx2(k);
-	if (level >= CPU_AVX512)
+		k->level = CPU_AVX2;
+	}
+	if (level >= CPU_AVX512) {
 		mat_init_avx512(k);
+		k->level = CPU_AVX512;
+	}
+#else
+	(void)level;
 #endif
-	k->level = level;
 }

@@ -139,6 +139,7 @@ static inline struct act_block *act_at(const struct act *a, uint32_t t,
 
 /**
  * struct mat_kernels - slots, chosen once for a CPU level
+ * @level:     the highest level that has slots of its own in here
  * @act_quant: quantise one token's row @t of @a from @x (cols floats, any
  *             alignment). A NaN or infinity makes the block's scale NaN.
  * @mul:       out[t * out_stride + row] = W[row] . x[t], for the rows of panels
