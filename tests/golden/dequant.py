@@ -133,8 +133,8 @@ def main():
             got = subprocess.run([args.helper, *how, name, *cols], input=data,
                                  capture_output=True, check=True).stdout
             ok &= equal(name, "packed" if how else "plain", got, want)
-        print(f"{name}: {n} blocks")
-    print("byte-equal" if ok else "FAILED")
+        print(f"{name}: {n} blocks, plain and packed")
+    print(f"{len(FORMATS)} formats: {'byte-equal' if ok else 'FAILED'}")
     return 0 if ok else 1
 
 

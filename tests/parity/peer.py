@@ -74,22 +74,27 @@ class Peer:
         self.ll.llama_free(ctx)
         return out
 
+    def last_logits(self, tokens):
+        ctx = self.context()
+        out = self.decode(ctx, tokens, 0, False)[0]
+        self.ll.llama_free(ctx)
+        return out
+
     def greedy(self, tokens, n):
-        """n tokens, and the margin by which each won."""
+        """n times (token, runner-up, margin)."""
         ctx = self.context()
         l = self.decode(ctx, tokens, 0, False)[0]
-        pos, out, margins = len(tokens), [], []
+        pos, out = len(tokens), []
         for _ in range(n):
-            a, b = np.argpartition(l, -2)[:-3:-1]
-            if l[b] > l[a]:
-                a, b = b, a
             t = int(np.argmax(l))
-            out.append(t)
-            margins.append(float(l[a] - l[b]))
+            best = l[t]
+            l[t] = -np.inf
+            u = int(np.argmax(l))
+            out.append((t, u, float(best - l[u])))
             l = self.decode(ctx, [t], pos, False)[0]
             pos += 1
         self.ll.llama_free(ctx)
-        return out, margins
+        return out
 
     def tokenize(self, text, special=True):
         data = text.encode()
