@@ -17,13 +17,13 @@ struct conf {
 	char user[64]; /* engine and parser run as this user when root */
 	uint32_t socket_mode;
 	/* engine */
-	char backend[32]; /* "cpu", "oracle" */
+	char backend[32];  /* "cpu", "oracle" */
 	char cpu_mask[16]; /* highest CPU level: "c", "avx2", ...; "" is all */
-	uint64_t threads; /* 0: one a core */
+	uint64_t threads;  /* 0: one a core */
 	uint64_t spin_us;
 	uint64_t step_tokens; /* token budget of a step */
-	uint64_t max_batch; /* sequences in a step */
-	uint64_t kv_bytes; /* KV memory of a model, 0: by free memory */
+	uint64_t max_batch;   /* sequences in a step */
+	uint64_t kv_bytes;    /* KV memory of a model, 0: by free memory */
 	uint64_t mem_bytes; /* weights + KV of all models, 0: by free memory */
 	uint64_t oracle_us; /* oracle backend: time a token takes */
 	/* limits */
@@ -31,16 +31,16 @@ struct conf {
 	uint64_t max_sessions_uid;
 	uint64_t max_models;
 	uint64_t max_models_uid;
-	uint64_t max_slots; /* in a session */
+	uint64_t max_slots;	   /* in a session */
 	uint64_t max_requests_uid; /* running and queued */
-	uint64_t max_in_bytes; /* C of a session */
-	uint64_t max_out_bytes; /* D of a session */
-	uint64_t max_shared_uid; /* C and D of all a uid's sessions */
-	uint64_t handshake_ms; /* a session must be ready by then */
-	uint64_t parse_ms; /* a parser must be done by then */
-	uint64_t parse_bytes; /* memory of a parser */
+	uint64_t max_in_bytes;	   /* C of a session */
+	uint64_t max_out_bytes;	   /* D of a session */
+	uint64_t max_shared_uid;   /* C and D of all a uid's sessions */
+	uint64_t handshake_ms;	   /* a session must be ready by then */
+	uint64_t parse_ms;	   /* a parser must be done by then */
+	uint64_t parse_bytes;	   /* memory of a parser */
 	/* other */
-	uint64_t exit_idle_s; /* leave when nobody is connected so long; 0 never */
+	uint64_t exit_idle_s; /* nobody connected: leave after it; 0 never */
 	uint64_t verbose;
 	uint64_t sandbox; /* 0 switches it off, for debuggers and sanitizers */
 };

@@ -36,15 +36,15 @@ enum tape_reg {
 };
 
 enum tape_kind {
-	TAPE_EMBED, /* dst = row(w[0], token) * f[0] */
-	TAPE_NORM, /* dst = rmsnorm(src; eps f[0]) * w[0] */
-	TAPE_NORM_ADD, /* dst += rmsnorm(src; eps f[0]) * w[0] (post-norm) */
-	TAPE_MATMUL, /* dst[i] = w[i] . src (+ b[i]), i < n */
+	TAPE_EMBED,	 /* dst = row(w[0], token) * f[0] */
+	TAPE_NORM,	 /* dst = rmsnorm(src; eps f[0]) * w[0] */
+	TAPE_NORM_ADD,	 /* dst += rmsnorm(src; eps f[0]) * w[0] (post-norm) */
+	TAPE_MATMUL,	 /* dst[i] = w[i] . src (+ b[i]), i < n */
 	TAPE_MATMUL_ADD, /* dst[0] += w[0] . src */
 	TAPE_ROPE_KV, /* q,k of TAPE_Q,K: norm by w[0],w[1] if given (eps f[0]),
 			 rotate (table @rope); k,v to layer @layer's cache */
-	TAPE_ATTN, /* dst = attention(TAPE_Q, cache @layer; scale f[0], window) */
-	TAPE_GLU, /* dst = act(TAPE_G) * TAPE_U */
+	TAPE_ATTN, /* dst = attend(TAPE_Q, cache @layer; scale f[0], window) */
+	TAPE_GLU,  /* dst = act(TAPE_G) * TAPE_U */
 	TAPE_GATHER, /* dst = rows of src that the batch wants out */
 	TAPE_LOGITS, /* dst = w[0] . src, for the rows that want logits */
 	TAPE_KIND_N,
@@ -62,10 +62,10 @@ enum tape_rope { TAPE_ROPE_GLOBAL, TAPE_ROPE_LOCAL, TAPE_ROPE_N };
  */
 struct tape_op {
 	uint8_t kind; /* enum tape_kind */
-	uint8_t src; /* enum tape_reg */
+	uint8_t src;  /* enum tape_reg */
 	uint8_t dst[TAPE_MATS];
-	uint8_t n; /* MATMUL: how many matrices */
-	uint8_t act; /* enum tape_act */
+	uint8_t n;    /* MATMUL: how many matrices */
+	uint8_t act;  /* enum tape_act */
 	uint8_t rope; /* enum tape_rope */
 	uint32_t layer;
 	uint32_t window;

@@ -57,13 +57,13 @@
 #include <stdint.h>
 
 #define RING_MAGIC 0x48545248u /* "HRTH" */
-#define RING_ABI 1
+#define RING_ABI   1
 
 #define RING_ENTRY_BYTES 64
-#define RING_PAGE 4096
+#define RING_PAGE	 4096
 
 /* Greatest values a handshake may agree on. */
-#define RING_MAX_SLOTS 1024
+#define RING_MAX_SLOTS	 1024
 #define RING_MAX_C_BYTES (256u << 20)
 #define RING_MAX_D_BYTES (1u << 30)
 
@@ -96,12 +96,12 @@ struct ring_layout {
 
 /* First page of C. One cache line an index. */
 struct ring_c {
-	_Alignas(64) uint32_t sq_tail; /* client: entries submitted */
-	_Alignas(64) uint32_t cq_head; /* client: entries consumed */
+	_Alignas(64) uint32_t sq_tail;	      /* client: entries submitted */
+	_Alignas(64) uint32_t cq_head;	      /* client: entries consumed */
 	_Alignas(64) uint32_t client_waiting; /* bit 0: futex, bit 1: eventfd */
 };
 
-#define RING_WAIT_FUTEX 1u
+#define RING_WAIT_FUTEX	  1u
 #define RING_WAIT_EVENTFD 2u
 
 /* First page of D. */
@@ -119,10 +119,10 @@ struct ring_d {
 
 /* What a submission entry asks for. */
 enum ring_op {
-	RING_OP_NOP, /* completes with @arg as result: tests the ring */
-	RING_OP_RUN, /* run the request whose record is at @off in C */
-	RING_OP_CANCEL, /* stop slot @slot; it completes with HEARTH_FIN_CANCEL */
-	RING_OP_RELEASE, /* give slot @slot back; its output may be overwritten */
+	RING_OP_NOP,	 /* completes with @arg as result: tests the ring */
+	RING_OP_RUN,	 /* run the request whose record is at @off in C */
+	RING_OP_CANCEL,	 /* stop slot @slot; it ends with RING_FIN_CANCEL */
+	RING_OP_RELEASE, /* slot @slot is free; its output may be overwritten */
 	RING_OP_N,
 };
 
@@ -149,11 +149,11 @@ struct ring_sqe {
 
 /* Kinds of completion entries. */
 enum ring_event {
-	RING_EV_NOP, /* answer to NOP */
-	RING_EV_PROGRESS, /* slot has new output: read its n_prefill and n_out */
-	RING_EV_DONE, /* slot is done: read its finish and err */
-	RING_EV_REFUSED, /* RUN not accepted: err, and two numbers */
-	RING_EV_MODEL, /* model @slot changed state (loaded, unloaded) */
+	RING_EV_NOP,	  /* answer to NOP */
+	RING_EV_PROGRESS, /* a slot has new output: see its n_prefill, n_out */
+	RING_EV_DONE,	  /* slot is done: read its finish and err */
+	RING_EV_REFUSED,  /* RUN not accepted: err, and two numbers */
+	RING_EV_MODEL,	  /* model @slot changed state (loaded, unloaded) */
 };
 
 /**
@@ -180,19 +180,19 @@ struct ring_cqe {
 /* Why a RUN was refused. libhearth has the texts, in the same order. */
 enum ring_refusal {
 	RING_OK,
-	RING_BAD_SLOT, /* no such slot, or not free */
+	RING_BAD_SLOT,	 /* no such slot, or not free */
 	RING_BAD_RECORD, /* offset, length or a reserved field is wrong */
-	RING_BAD_MODEL, /* no such model, or not usable by this uid */
-	RING_BAD_PARAM, /* @arg: enum ring_field, @limit: its greatest value */
-	RING_BAD_TOKEN, /* @arg: its index, @limit: vocabulary size */
-	RING_NO_PROMPT, /* zero tokens */
+	RING_BAD_MODEL,	 /* no such model, or not usable by this uid */
+	RING_BAD_PARAM,	 /* @arg: enum ring_field, @limit: its greatest value */
+	RING_BAD_TOKEN,	 /* @arg: its index, @limit: vocabulary size */
+	RING_NO_PROMPT,	 /* zero tokens */
 	RING_NO_CONTEXT, /* @arg: tokens needed, @limit: context */
-	RING_NO_KV, /* @arg: KV bytes needed, @limit: bytes there are */
-	RING_NO_ARENA, /* @arg: bytes of D needed, @limit: bytes there are */
-	RING_TOO_MANY, /* per-uid budget: @arg: requests, @limit: allowed */
+	RING_NO_KV,	 /* @arg: KV bytes needed, @limit: bytes there are */
+	RING_NO_ARENA,	 /* @arg: bytes of D needed, @limit: bytes there are */
+	RING_TOO_MANY,	 /* per-uid budget: @arg: requests, @limit: allowed */
 	RING_ENGINE_LOST, /* the engine died while this ran */
-	RING_BAD_OP, /* unknown op or flag */
-	RING_NOT_READY, /* the model is still loading */
+	RING_BAD_OP,	  /* unknown op or flag */
+	RING_NOT_READY,	  /* the model is still loading */
 	RING_REFUSAL_N,
 };
 
@@ -200,25 +200,25 @@ enum ring_refusal {
 enum ring_finish {
 	RING_FIN_NONE, /* still running */
 	RING_FIN_EOS, /* the model ended its turn (that token is not emitted) */
-	RING_FIN_STOP, /* a stop token of the request (not emitted) */
+	RING_FIN_STOP,	 /* a stop token of the request (not emitted) */
 	RING_FIN_LENGTH, /* max_tokens reached */
 	RING_FIN_CANCEL, /* cancelled by the client */
-	RING_FIN_ERROR, /* see err: -EIO backend, -ENOTCONN engine lost, -EDOM NaN */
-	RING_FIN_DONE, /* nothing was to be generated (embeddings, logits) */
+	RING_FIN_ERROR,	 /* -EIO backend, -ENOTCONN engine lost, -EDOM NaN */
+	RING_FIN_DONE,	 /* nothing was to be generated (embeddings, logits) */
 };
 
 /* flags of struct ring_run */
-#define RING_RUN_GREEDY 1u /* ignore sampling parameters, take the arg max */
+#define RING_RUN_GREEDY	    1u /* the arg max, whatever the parameters */
 #define RING_RUN_IGNORE_EOS 2u
 #define RING_RUN_EMBED_LAST 4u /* final hidden state of the last prompt token */
 #define RING_RUN_EMBED_MEAN 8u /* mean over prompt tokens */
-#define RING_RUN_LOGPROBS 16u /* log-probability of each chosen token + top */
-#define RING_RUN_ALL_FLAGS 31u
+#define RING_RUN_LOGPROBS   16u /* log-probability of each chosen token + top */
+#define RING_RUN_ALL_FLAGS  31u
 
 #define RING_MAX_TOP_LOGPROBS 20
-#define RING_MAX_BIAS 4096
-#define RING_MAX_STOP 64
-#define RING_MAX_LOGITS 4096
+#define RING_MAX_BIAS	      4096
+#define RING_MAX_STOP	      64
+#define RING_MAX_LOGITS	      4096
 
 struct ring_bias {
 	uint32_t token;

@@ -26,39 +26,39 @@
 
 #include "ring.h"
 
-#define WIRE_MAGIC 0x57545248u /* "HRTW" */
-#define WIRE_MAX_FDS 32 /* split files in one LOAD */
-#define WIRE_NAME 128 /* bytes of a model name, with its NUL */
-#define WIRE_TEXT 256 /* bytes of an error text, with its NUL */
+#define WIRE_MAGIC	0x57545248u /* "HRTW" */
+#define WIRE_MAX_FDS	32	    /* split files in one LOAD */
+#define WIRE_NAME	128	    /* bytes of a model name, with its NUL */
+#define WIRE_TEXT	256	    /* bytes of an error text, with its NUL */
 #define WIRE_MAX_MODELS 64
-#define WIRE_MAX_BYTES 65536 /* no message is longer */
+#define WIRE_MAX_BYTES	65536 /* no message is longer */
 
 enum wire_type {
 	WIRE_HELLO = 1, /* wire_hello -> WIRE_SESSION */
-	WIRE_MAPPED, /* nothing -> WIRE_READY */
-	WIRE_LOAD, /* wire_load + model file fds -> WIRE_MODEL + image fd */
+	WIRE_MAPPED,	/* nothing -> WIRE_READY */
+	WIRE_LOAD,   /* wire_load + model file fds -> WIRE_MODEL + image fd */
 	WIRE_UNLOAD, /* wire_id -> WIRE_OK */
-	WIRE_LIST, /* nothing -> WIRE_MODELS */
-	WIRE_OPEN, /* wire_id -> WIRE_MODEL + image fd */
+	WIRE_LIST,   /* nothing -> WIRE_MODELS */
+	WIRE_OPEN,   /* wire_id -> WIRE_MODEL + image fd */
 	WIRE_LIMITS, /* nothing -> WIRE_TEXT_REPLY: "name value unit\n" lines */
-	WIRE_STATS, /* nothing -> WIRE_TEXT_REPLY: "name value\n" lines */
+	WIRE_STATS,  /* nothing -> WIRE_TEXT_REPLY: "name value\n" lines */
 
 	WIRE_SESSION = 64, /* wire_session + fds */
 	WIRE_READY,
-	WIRE_MODEL, /* struct wire_model + image fd */
-	WIRE_MODELS, /* struct wire_model[n] */
+	WIRE_MODEL,    /* struct wire_model + image fd */
+	WIRE_MODELS,   /* struct wire_model[n] */
 	WIRE_PROGRESS, /* wire_progress */
 	WIRE_OK,
-	WIRE_ERROR, /* wire_error */
+	WIRE_ERROR,	 /* wire_error */
 	WIRE_TEXT_REPLY, /* bytes */
 };
 
 struct wire_hdr {
 	uint32_t magic;
-	uint16_t abi; /* RING_ABI */
+	uint16_t abi;  /* RING_ABI */
 	uint16_t type; /* enum wire_type */
-	uint32_t seq; /* chosen by the client, echoed */
-	uint32_t len; /* bytes after the header */
+	uint32_t seq;  /* chosen by the client, echoed */
+	uint32_t len;  /* bytes after the header */
 };
 
 /* Zero means "the daemon's default" for each. */
@@ -75,7 +75,7 @@ struct wire_session {
 	uint64_t session;
 	struct ring_layout layout;
 	uint32_t version[3]; /* of the daemon */
-	uint32_t spin_us; /* how long the engine spins while work is in flight */
+	uint32_t spin_us; /* of spinning by the engine, with work in flight */
 };
 
 /**

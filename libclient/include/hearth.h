@@ -42,7 +42,9 @@ extern "C" {
 #endif
 
 #ifdef __cplusplus
-#define HEARTH_INIT(var) var = {}; (var).size = sizeof(var)
+#define HEARTH_INIT(var) \
+	var = {};        \
+	(var).size = sizeof(var)
 #else
 #define HEARTH_INIT(var) var = { .size = sizeof(var) }
 #endif
@@ -85,7 +87,7 @@ struct hearth_options {
 HEARTH_API int hearth_open(struct hearth **out,
 			   const struct hearth_options *opt);
 
-/** hearth_close() - end the session; running requests are cancelled. Nulls *h. */
+/** hearth_close() - end the session, cancel what runs, and null *h. */
 HEARTH_API void hearth_close(struct hearth **h);
 
 /** hearth_error() - text of the last failure on @h (never NULL). With @h NULL:
@@ -137,8 +139,8 @@ struct hearth_model_info {
 	uint32_t n_ctx_train;
 	uint32_t n_sessions;
 	uint32_t n_active;
-	uint32_t n_vocab; /* 0 in lists */
-	uint32_t n_embd; /* 0 in lists */
+	uint32_t n_vocab;  /* 0 in lists */
+	uint32_t n_embd;   /* 0 in lists */
 	uint64_t n_params; /* 0 in lists */
 	uint64_t file_bytes;
 	uint64_t weight_bytes;
@@ -209,8 +211,8 @@ HEARTH_API int hearth_model_info(const struct hearth_model *m,
 
 /** hearth_model_meta() - a metadata value of the file as text
  * Return: true and the span, valid as long as @m. */
-HEARTH_API bool hearth_model_meta(const struct hearth_model *m,
-				  const char *key, const char **p, size_t *n);
+HEARTH_API bool hearth_model_meta(const struct hearth_model *m, const char *key,
+				  const char **p, size_t *n);
 
 /** hearth_model_meta_at() - the @i-th key and value; false past the end */
 HEARTH_API bool hearth_model_meta_at(const struct hearth_model *m, size_t i,
@@ -234,7 +236,7 @@ HEARTH_API int hearth_model_find(const char *name, char *buf, size_t n);
 /* ------------------------------------------------------------------ text */
 
 #define HEARTH_TOK_SPECIAL 1u /* recognise control tokens in the text */
-#define HEARTH_TOK_NO_BOS 2u /* do not add BOS/EOS even if the model wants */
+#define HEARTH_TOK_NO_BOS  2u /* do not add BOS/EOS even if the model wants */
 
 /**
  * hearth_tokenize() - text to tokens
@@ -245,8 +247,8 @@ HEARTH_API int hearth_model_find(const char *name, char *buf, size_t n);
  * Return: the number of tokens (may be more than @max), or -errno.
  */
 HEARTH_API int64_t hearth_tokenize(const struct hearth_model *m,
-				   const char *text, size_t n,
-				   uint32_t *out, size_t max, uint32_t flags);
+				   const char *text, size_t n, uint32_t *out,
+				   size_t max, uint32_t flags);
 
 /** hearth_detokenize() - tokens to bytes
  * @special: also write the text of control tokens
@@ -279,7 +281,7 @@ HEARTH_API int hearth_stream_token(const struct hearth_model *m,
 HEARTH_API bool hearth_token_is_eog(const struct hearth_model *m, uint32_t tok);
 
 struct hearth_message {
-	const char *role; /* "system", "user", "assistant", "tool", ... */
+	const char *role;    /* "system", "user", "assistant", "tool", ... */
 	const char *content; /* UTF-8 */
 };
 
@@ -304,12 +306,10 @@ struct hearth_template_options {
  * Return: bytes needed (may be more than @max), or -errno with the template's
  * line and what is wrong in @why.
  */
-HEARTH_API int64_t hearth_apply_template(const struct hearth_model *m,
-					 const struct hearth_message *msg,
-					 size_t n_msg,
-					 const struct hearth_template_options *opt,
-					 char *out, size_t max,
-					 char *why, size_t why_n);
+HEARTH_API int64_t hearth_apply_template(
+	const struct hearth_model *m, const struct hearth_message *msg,
+	size_t n_msg, const struct hearth_template_options *opt, char *out,
+	size_t max, char *why, size_t why_n);
 
 /* -------------------------------------------------------------- requests */
 
@@ -387,9 +387,9 @@ HEARTH_API int hearth_submit(struct hearth *h, const struct hearth_request *rq,
 
 enum hearth_event_type {
 	HEARTH_EV_PREFILL = 1, /* n_prefill of n_prompt tokens are done */
-	HEARTH_EV_TOKENS, /* new tokens: tokens[0..n) and their text */
-	HEARTH_EV_DONE, /* finished: finish, and all results are there */
-	HEARTH_EV_ERROR, /* failed or refused: err and text */
+	HEARTH_EV_TOKENS,      /* new tokens: tokens[0..n) and their text */
+	HEARTH_EV_DONE,	       /* finished: finish, and all results are there */
+	HEARTH_EV_ERROR,       /* failed or refused: err and text */
 };
 
 enum hearth_finish {
@@ -419,7 +419,7 @@ struct hearth_top {
 struct hearth_event {
 	size_t size;
 	uint64_t id;
-	uint32_t type; /* enum hearth_event_type */
+	uint32_t type;	 /* enum hearth_event_type */
 	uint32_t finish; /* enum hearth_finish */
 	int err;
 	uint32_t first; /* TOKENS: index in the answer of the first new one */
@@ -456,10 +456,10 @@ struct hearth_timings {
 	uint32_t n_out;
 	uint32_t n_cached;
 	uint32_t n_restart;
-	uint64_t queue_ns; /* accepted to first batch */
+	uint64_t queue_ns;   /* accepted to first batch */
 	uint64_t prefill_ns; /* first batch to first token */
-	uint64_t decode_ns; /* first token to last */
-	uint64_t first_ns; /* submit here to first token seen here */
+	uint64_t decode_ns;  /* first token to last */
+	uint64_t first_ns;   /* submit here to first token seen here */
 };
 
 /** hearth_timings() - of a finished or running request */
@@ -483,8 +483,8 @@ HEARTH_API int hearth_logits(struct hearth *h, uint64_t id, uint32_t i,
 
 /** hearth_embedding() - the embedding asked for, in shared memory
  * Return: 0 and float[n_embd], valid until hearth_release(); or -errno. */
-HEARTH_API int hearth_embedding(struct hearth *h, uint64_t id,
-				const float **v, uint32_t *n_embd);
+HEARTH_API int hearth_embedding(struct hearth *h, uint64_t id, const float **v,
+				uint32_t *n_embd);
 
 /**
  * hearth_generate() - submit, wait, release: the whole answer in one call
