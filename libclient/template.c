@@ -126,7 +126,7 @@ static const char *choose(const struct hearth_model *m,
 	const struct image_str *own = m ? &m->im.h->chat_template : NULL;
 	const char *p = plain;
 
-	if (opt && opt->tmpl) {
+	if (opt->tmpl) {
 		p = opt->tmpl;
 	} else if (own && own->len) {
 		*n = own->len;
@@ -144,6 +144,7 @@ int64_t hearth_apply_template(const struct hearth_model *m,
 			      const struct hearth_template_options *opt,
 			      char *out, size_t max, char *why, size_t why_n)
 {
+	struct hearth_template_options o = { .size = sizeof(o) };
 	struct jinja_limits lim = { .now = time(NULL) };
 	struct text t = { 0 };
 	const char *vars[2], *tmpl;
@@ -156,19 +157,21 @@ int64_t hearth_apply_template(const struct hearth_model *m,
 	for (i = 0; i < n_msg; i++)
 		if (!msg || !msg[i].role || !msg[i].content)
 			goto invalid;
-	if ((max && !out) || (opt && opt->size < sizeof(*opt)))
+	if ((max && !out) || (opt && opt->size < sizeof(size_t)))
 		goto invalid;
-	tmpl = choose(m, opt, &n);
-	describe(&t, m, msg, n_msg, !(opt && opt->no_generation_prompt));
+	if (opt)
+		memcpy(&o, opt, opt->size < sizeof(o) ? opt->size : sizeof(o));
+	tmpl = choose(m, &o, &n);
+	describe(&t, m, msg, n_msg, !o.no_generation_prompt);
 	if (t.failed) {
 		free(t.p);
 		return -ENOMEM;
 	}
 	vars[0] = t.p;
 	n_vars[0] = t.n;
-	if (opt && opt->vars_json) {
-		vars[1] = opt->vars_json;
-		n_vars[1] = strlen(opt->vars_json);
+	if (o.vars_json) {
+		vars[1] = o.vars_json;
+		n_vars[1] = strlen(o.vars_json);
 		k = 2;
 	}
 	err = jinja_render(tmpl, n, vars, n_vars, k, &lim, &got, &done, why,
@@ -184,6 +187,6 @@ invalid:
 	if (why_n)
 		snprintf(why, why_n,
 			 "a message without role or content, or "
-			 "options of another version");
+			 "options without their size");
 	return -EINVAL;
 }
