@@ -177,6 +177,7 @@ struct hearth_load_options {
  * @name: a path, or the name of a file in a model directory with or without
  *        ".gguf" (see hearth_model_find()), or the name of a resident model
  *
+ * A resident model of that very name is opened as it is, whatever @opt says.
  * Files are opened here, with the caller's rights, and used in place. Of a
  * split model any part may be named.
  */
@@ -326,6 +327,7 @@ struct hearth_bias {
  * @no_generate: generate nothing (embeddings or logits only)
  * @temperature: 0..100; 0 takes the most probable token, like @greedy
  * @greedy:      take the most probable token, ignore sampling parameters
+ * @ignore_eos:  go on after a token that ends a turn
  * @top_k, @top_p, @min_p: 0 is off
  * @repeat_penalty: 0 or 1 is off
  * @penalty_last: tokens penalties look at; 0 is 64
@@ -334,7 +336,9 @@ struct hearth_bias {
  * @stop_tokens: copied; end the answer and are not part of it
  * @stop_text:   texts that end the answer; matched here, across tokens, and
  *               cut off the answer (the engine never sees them)
- * @logprobs:    report log-probabilities, and this many alternatives
+ * @presence_penalty, @frequency_penalty: -2..2; 0 is off
+ * @want_logprobs: report the log-probability of each token
+ * @n_top_logprobs: and this many alternatives, at most 20
  * @logits_pos:  ascending prompt positions whose logits are wanted
  * @embed_last, @embed_mean: the final hidden state, of the last prompt token
  *               or averaged over the prompt
@@ -377,9 +381,10 @@ struct hearth_request {
  * hearth_submit() - start a request; does not wait
  * @id: its number, never 0, unique on this connection
  *
- * Return: 0; -EAGAIN when all slots are in use; -E2BIG when prompt and
- * max_tokens do not fit the context (the text has both numbers); -EINVAL; or
- * -ENOTCONN when the daemon is gone. A refusal that only the engine can see
+ * Return: 0; -EAGAIN when all slots are in use or the engine has not yet read
+ * what was sent before; -E2BIG when prompt and max_tokens do not fit the
+ * context, or the request the session's memory (the text has both numbers);
+ * -EINVAL; or -ENOTCONN when the daemon is gone. A refusal that only the engine can see
  * comes as an event.
  */
 HEARTH_API int hearth_submit(struct hearth *h, const struct hearth_request *rq,
@@ -387,7 +392,7 @@ HEARTH_API int hearth_submit(struct hearth *h, const struct hearth_request *rq,
 
 enum hearth_event_type {
 	HEARTH_EV_PREFILL = 1, /* n_prefill of n_prompt tokens are done */
-	HEARTH_EV_TOKENS,      /* new tokens: tokens[0..n) and their text */
+	HEARTH_EV_TOKENS,      /* new tokens: first, n_tokens and their text */
 	HEARTH_EV_DONE,	       /* finished: finish, and all results are there */
 	HEARTH_EV_ERROR,       /* failed or refused: err and text */
 };
@@ -410,8 +415,8 @@ struct hearth_top {
 /**
  * struct hearth_event - something that happened to a request
  * @id:       which request
- * @tokens:   TOKENS: the new tokens, where the engine wrote them
- *            (interleaved with log-probabilities, see hearth_token_at())
+ * @first, @n_tokens: TOKENS: which of the answer's tokens are new; read them
+ *            with hearth_token_at()
  * @text:     TOKENS: their text, whole characters only; valid until the next
  *            call on this connection. DONE: what was held back
  * @error:    ERROR: one sentence that names what and where
