@@ -418,6 +418,10 @@ START_TEST(models)
 	apply(m, &opt, "<|bos|>");
 	opt.tmpl = "{{ eos_token }}/{{ messages | length }}/{{ tools }}";
 	apply(m, &opt, "<|end|>/0/None");
+	/* a caller of an earlier version: what it cannot name is the default */
+	opt.size = offsetof(struct hearth_template_options, vars_json);
+	apply(m, &opt, "<|end|>/2/None");
+	opt.size = sizeof(opt);
 	opt.tmpl = "{{ x.y }}";
 	ck_assert_int_eq(hearth_apply_template(m, NULL, 0, &opt, NULL, 0, why,
 					       sizeof(why)),
