@@ -247,10 +247,10 @@ static int check_params(struct hearth *h, const struct hearth_request *q)
 	if (!err)
 		err = check_range(h, "top_p", q->top_p, 0, 1);
 	if (!err)
-		err = check_range(h, "min_p", q->min_p, 0, 1);
+		err = check_range(h, "min_p", q->min_p, 0, 0x1.fffffep-1f);
 	if (!err)
 		err = check_range(h, "repeat_penalty", q->repeat_penalty, 0,
-				  1e6f);
+				  100);
 	if (!err)
 		err = check_range(h, "presence_penalty", q->presence_penalty,
 				  -2, 2);
