@@ -88,20 +88,20 @@ bad "$t/dir.gguf" "is a directory"
 bad "$t/missing.gguf" missing
 
 # two clients in the middle of an answer, and the engine dies
-"$O/tests/t_lib" engine "$t/tiny.gguf" >"$t/out" &
+"$O/tests/t_lib" engine "$t/tiny.gguf" >"$t/out.engine" &
 client=$!
-till 30 grep -q running "$t/out" || fail "no answer begins"
+till 30 grep -q running "$t/out.engine" || fail "no answer begins"
 kill -KILL "$engine"
-wait $client || { cat "$t/out"; fail "the engine died"; }
-grep -q 'engine' "$t/out" || { cat "$t/out"; fail "nobody said engine"; }
+wait $client || { cat "$t/out.engine"; fail "the engine died"; }
+grep -q 'engine' "$t/out.engine" || { cat "$t/out.engine"; fail "nobody said engine"; }
 
 # and now the whole daemon
-"$O/tests/t_lib" daemon "$t/tiny.gguf" >"$t/out" &
+"$O/tests/t_lib" daemon "$t/tiny.gguf" >"$t/out.daemon" &
 client=$!
-till 30 grep -q running "$t/out" || fail "no answer begins"
+till 30 grep -q running "$t/out.daemon" || fail "no answer begins"
 kill -KILL "$pid"
-wait $client || { cat "$t/out"; fail "the daemon died"; }
-grep -q 'daemon' "$t/out" || { cat "$t/out"; fail "nobody said daemon"; }
+wait $client || { cat "$t/out.daemon"; fail "the daemon died"; }
+grep -q 'daemon' "$t/out.daemon" || { cat "$t/out.daemon"; fail "nobody said daemon"; }
 wait "$pid" 2>/dev/null || true
 pid=
 echo "lib.sh: ok"
