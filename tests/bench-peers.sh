@@ -78,13 +78,12 @@ def theirs(m):
 
 def ours(m):
     r = {}
-    for t in json.loads(sh(hearth, 'bench', m, '-p', '512', '-n', '64', '-r', '1', '--json'))['tests']:
-        r['decode' if t['kind'] == 'decode' else 'prefill 512'] = t['tok_s']
+    for t in json.loads(sh(hearth, 'bench', m, '-p', '512', '-n', '64', '-r', '1', '--json')):
+        r['decode' if t['test'] == 'decode' else 'prefill 512'] = t['tokens_per_s']
     for n in STREAMS[1:]:
-        for t in json.loads(sh(hearth, 'bench', m, '-p', '64', '-n', '32', '-r', '1',
-                               '--batch', str(n), '--json'))['tests']:
-            if t['kind'] == 'decode':
-                r[f'{n} streams'] = t['tok_s']
+        for t in json.loads(sh(hearth, 'bench', m, '-p', '0', '-n', '32', '-d', '64', '-r', '1',
+                               '-b', str(n), '--json')):
+            r[f'{n} streams'] = t['tokens_per_s']
     return r
 
 
