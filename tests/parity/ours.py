@@ -6,6 +6,8 @@ import tempfile
 
 import numpy as np
 
+from peer import THREADS
+
 
 def run(build, model, sequences, *args):
     """Raw output of t_logits for sequences of tokens."""
@@ -15,7 +17,7 @@ def run(build, model, sequences, *args):
             for s in sequences:
                 np.array([len(s), *s], np.uint32).tofile(f)
         subprocess.run([os.path.join(build, "tests", "t_logits"), model, tok,
-                        out, "--threads", "2", *args], check=True)
+                        out, "--threads", str(THREADS), *args], check=True)
         return np.fromfile(out, np.uint8)
 
 

@@ -7,6 +7,9 @@ import types
 
 import numpy as np
 
+# More than are free make both engines wait for threads that do not run.
+THREADS = int(os.environ.get("THREADS", 1))
+
 
 def bindings():
     """llama-cpp-python's low-level module, without its high-level one.
@@ -23,7 +26,7 @@ def bindings():
 
 
 class Peer:
-    def __init__(self, path, threads=2, n_ctx=512):
+    def __init__(self, path, n_ctx=512):
         self.ll = ll = bindings()
         ll.llama_backend_init()
         self._quiet = ll.llama_log_callback(lambda *a: None)
@@ -34,7 +37,7 @@ class Peer:
             raise RuntimeError("llama.cpp refuses " + path)
         self.vocab = ll.llama_model_get_vocab(self.model)
         self.n_vocab = ll.llama_vocab_n_tokens(self.vocab)
-        self.threads, self.n_ctx = threads, n_ctx
+        self.threads, self.n_ctx = THREADS, n_ctx
 
     def context(self):
         ll = self.ll

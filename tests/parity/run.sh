@@ -11,6 +11,7 @@
 #   GEMMA3=FILE    gemma-3-270m-q4_k_m.gguf
 #   DATA=DIR       folders vocab (*.gguf) and templates (*.jinja)
 #   STEPS=...      of dequant, vocab, models, template, logits
+#   THREADS=N      cores that are free, default 1
 #   ARGS=...       more arguments for parity.py, e.g. ARGS="--only gemma"
 # Exit status: 0 nothing failed, 1 something did, 77 all was skipped.
 set -euo pipefail
