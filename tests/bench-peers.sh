@@ -68,10 +68,10 @@ def theirs(m):
                            '-n', '64', '-t', threads, '-o', 'json')):
         r['decode' if t['n_gen'] else 'prefill 512'] = t['avg_ts']
     out = sh(f'{peer}/llama-batched-bench', '-m', m, '-c', '4096', '-b', '2048', '-ub', '512',
-             '-npp', '64', '-ntg', '32', '-npl', ','.join(map(str, STREAMS[1:])), '-t', threads)
+             '-npp', '8', '-ntg', '64', '-npl', ','.join(map(str, STREAMS[1:])), '-t', threads)
     for line in out.splitlines():
         f = [x.strip() for x in line.split('|')]
-        if len(f) > 9 and f[1] == '64':
+        if len(f) > 9 and f[1] == '8':
             r[f'{f[3]} streams'] = float(f[8])
     return r
 
@@ -81,7 +81,7 @@ def ours(m):
     for t in json.loads(sh(hearth, 'bench', m, '-p', '512', '-n', '64', '-r', '1', '--json')):
         r['decode' if t['test'] == 'decode' else 'prefill 512'] = t['tokens_per_s']
     for n in STREAMS[1:]:
-        for t in json.loads(sh(hearth, 'bench', m, '-p', '0', '-n', '32', '-d', '64', '-r', '1',
+        for t in json.loads(sh(hearth, 'bench', m, '-p', '0', '-n', '64', '-d', '8', '-r', '1',
                                '-b', str(n), '--json')):
             r[f'{n} streams'] = t['tokens_per_s']
     return r
