@@ -46,7 +46,10 @@ want() {
 	if [ "$rc" != 0 ] && [ "$rc" != 130 ]; then
 		grep -q '^hearth: ' "$t/err" || fail "no error text: $*"
 	fi
-	! grep -q $'\033' "$t/out" "$t/err" || fail "escape sequences: $*"
+	# what a model says may hold any byte: only what the tool says counts
+	! grep -q $'\033' "$t/err" || fail "escape sequences: $*"
+	[ "${2:-}" = run ] || ! grep -q $'\033' "$t/out" ||
+		fail "escape sequences: $*"
 	n=$((n + 1))
 }
 says() {
