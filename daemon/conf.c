@@ -23,6 +23,7 @@ enum conf_type {
 	CONF_TEXT,
 	CONF_BACKEND, /* text, one of backends[] */
 	CONF_CPU,     /* text, a CPU level */
+	CONF_POOL,    /* text, "auto" or one of pool_names[] */
 };
 
 struct conf_row {
@@ -71,6 +72,11 @@ static const struct conf_row rows[] = {
 	BYTES("kv-bytes", kv_bytes, 0, 64 * TB, 0, "KV cache of a model, 0: by free memory"),
 	BYTES("mem-bytes", mem_bytes, 0, 64 * TB, 0, "weights and KV caches of all models, 0: by free memory"),
 	NUM("oracle-us", oracle_us, 0, 1000000, 0, "us", "oracle backend: time a token takes"),
+	TEXT("pool", CONF_POOL, pool, "auto", "where weights are kept: auto, module, hugetlbfs, tmpfs or private"),
+	TEXT("pool-dir", CONF_TEXT, pool_dir, "", "directory of a hugetlbfs or tmpfs pool, when not the usual one"),
+	BYTES("pool-bytes", pool_bytes, 0, 64 * TB, 0, "weights kept in memory, 0: by free memory"),
+	NUM("detach-s", detach_s, 0, 31536000, 60, "s", "a model that nobody has open leaves the engine, and stays in the pool"),
+	NUM("watchdog-ms", watchdog_ms, 0, 3600000, 10000, "ms", "an engine that makes no progress so long is killed, 0: never"),
 	NUM("max-sessions", max_sessions, 1, PROC_MAX_SESSIONS, 1024, "", "sessions"),
 	NUM("max-sessions-uid", max_sessions_uid, 1, PROC_MAX_SESSIONS, 256, "", "sessions of a user"),
 	NUM("max-models", max_models, 1, WIRE_MAX_MODELS, 16, "", "resident models"),
@@ -88,6 +94,10 @@ static const struct conf_row rows[] = {
 	NUM("sandbox", sandbox, 0, 1, 1, "", "0 switches the sandboxes off, for debuggers"),
 };
 /* clang-format on */
+
+/* In the order that auto tries them. */
+const char *const pool_names[] = { "auto",  "module",  "hugetlbfs",
+				   "tmpfs", "private", NULL };
 
 static const size_t n_rows = sizeof(rows) / sizeof(rows[0]);
 
@@ -214,6 +224,13 @@ static int check_text(const struct conf_row *r, const char *value,
 	if (r->type == CONF_CPU && value[0] && cpu_level_parse(value) < 0)
 		return fail(why, -EINVAL, "%s: no such CPU level (%.40s)",
 			    r->name, value);
+	if (r->type == CONF_POOL) {
+		for (i = 0; pool_names[i]; i++)
+			if (!strcmp(pool_names[i], value))
+				return 0;
+		return fail(why, -EINVAL, "%s: no such provider (%.40s)",
+			    r->name, value);
+	}
 	if (r->type != CONF_BACKEND)
 		return 0;
 	for (i = 0; backends[i]; i++)

@@ -26,6 +26,12 @@ struct conf {
 	uint64_t kv_bytes;    /* KV memory of a model, 0: by free memory */
 	uint64_t mem_bytes; /* weights + KV of all models, 0: by free memory */
 	uint64_t oracle_us; /* oracle backend: time a token takes */
+	/* pool */
+	char pool[16];	    /* "auto" or a provider */
+	char pool_dir[108]; /* hugetlbfs, tmpfs: where; "" is the usual place */
+	uint64_t pool_bytes;  /* objects' bytes at most, 0: by free memory */
+	uint64_t detach_s;    /* a model nobody has open leaves the engine */
+	uint64_t watchdog_ms; /* an engine that hangs so long is killed */
 	/* limits */
 	uint64_t max_sessions;
 	uint64_t max_sessions_uid;
@@ -44,6 +50,9 @@ struct conf {
 	uint64_t verbose;
 	uint64_t sandbox; /* 0 switches it off, for debuggers and sanitizers */
 };
+
+/* What option pool may say; NULL-terminated. */
+extern const char *const pool_names[];
 
 void conf_init(struct conf *c); /* all defaults */
 

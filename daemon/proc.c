@@ -30,6 +30,11 @@ static const struct msg_row proc_rows[PROC_TYPE_N] = {
 	[PROC_SESSION_GONE] = { "session-gone", sizeof(struct proc_id), 0, 0 },
 	[PROC_MODEL_STATE] = { "model-state", sizeof(struct proc_model_state), 0, 0 },
 	[PROC_PARSED] = { "parsed", sizeof(struct proc_status), 0, 0 },
+	[PROC_PLAN] = { "plan", sizeof(struct proc_plan), 0, 0 },
+	[PROC_PROGRESS] = { "progress", sizeof(struct proc_progress), 0, 0 },
+	[PROC_LOADED] = { "loaded", sizeof(struct proc_loaded), 0, 0 },
+	[PROC_PLACE] = { "place", sizeof(struct proc_id), 1, 1 },
+	[PROC_BUSY] = { "busy", 0, 0, 0 },
 };
 
 static const struct msg_row wire_rows[] = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * proc.h - messages between the monitor and its engine and parser processes.
+ * proc.h - messages between the monitor and its engine, parsers and loaders.
  *
  * A SEQPACKET socketpair each; fd 3 in the child. The engine is trusted with
  * GPU and sessions, not with the monitor: every message is checked for
@@ -26,11 +26,12 @@ enum proc_type {
 	/* monitor -> engine */
 	PROC_SESSION_NEW = 1, /* proc_session + fds C, D, kick, event */
 	PROC_SESSION_END,     /* proc_id: stop its work, unmap, say GONE */
-	PROC_MODEL_LOAD,   /* proc_load + fds image, files...; the parser gets
-			    it too, with the empty image memfd to fill */
-	PROC_MODEL_UNLOAD, /* proc_id */
-	PROC_GRANT,	   /* proc_grant: the session may use the model */
-	PROC_EXIT,	   /* finish: close everything and exit 0 */
+	PROC_MODEL_LOAD,      /* proc_load + fds image, object. A parser gets it
+			  * with the empty image memfd to fill and the files,
+			  * a loader with the image and the files */
+	PROC_MODEL_UNLOAD,    /* proc_id */
+	PROC_GRANT,	      /* proc_grant: the session may use the model */
+	PROC_EXIT,	      /* finish: close everything and exit 0 */
 	/* engine -> monitor */
 	PROC_READY,	   /* opened, sandboxed, waiting */
 	PROC_SESSION_UP,   /* proc_status: mapped and initialised */
@@ -39,6 +40,14 @@ enum proc_type {
 	PROC_MODEL_STATE,  /* proc_model_state; UNLOADING: it is gone */
 	/* parser -> monitor */
 	PROC_PARSED, /* proc_status: the image memfd is complete, or why not */
+	/* loader -> monitor */
+	PROC_PLAN,     /* proc_plan: the memory it needs */
+	PROC_PROGRESS, /* proc_progress, now and then */
+	PROC_LOADED,   /* proc_loaded: the object is complete, or why not */
+	/* monitor -> loader */
+	PROC_PLACE, /* proc_id + fd of the object to fill, in answer to PLAN */
+	/* engine -> monitor */
+	PROC_BUSY, /* nothing: it works and nobody watches (stats->watched) */
 	PROC_TYPE_N,
 };
 
@@ -52,6 +61,8 @@ struct proc_id {
 };
 
 #define PROC_SESSION_RECOVER 1u /* D has live slots of a dead engine */
+#define PROC_SESSION_CRASHED \
+	2u /* which died of itself: not killed from outside */
 
 struct proc_session {
 	uint64_t id;
@@ -67,7 +78,21 @@ struct proc_load {
 	uint32_t n_files;
 	uint32_t n_ctx; /* 0: the model's own, bounded by memory */
 	uint32_t resv;
-	uint64_t kv_bytes; /* 0: the engine's choice */
+	uint64_t kv_bytes;     /* 0: the engine's choice */
+	uint64_t weight_bytes; /* engine: of the object, from its start */
+};
+
+/* What a loader needs before it reads. */
+struct proc_plan {
+	uint64_t id;
+	uint64_t bytes; /* of weights, in the layout */
+	char layout[24];
+};
+
+struct proc_progress {
+	uint64_t id;
+	uint64_t done;
+	uint64_t total;
 };
 
 struct proc_grant {
@@ -80,6 +105,15 @@ struct proc_status {
 	int32_t err;
 	uint32_t resv;
 	char text[WIRE_TEXT];
+};
+
+/**
+ * struct proc_loaded - a loader's last word
+ * @digest: of the files' content
+ */
+struct proc_loaded {
+	struct proc_status st;
+	uint8_t digest[32];
 };
 
 struct proc_model_state {
@@ -112,12 +146,18 @@ struct proc_model_stats {
 
 /**
  * struct proc_stats - the engine's counters, a shared page
- * @beat: steps and loop turns so far; the watchdog looks at it while busy
+ * @beat: regions of steps and loop turns so far; the watchdog looks at it
+ *        while busy
  * @busy: 1 while there is work
+ * @watched: the monitor's: it looks at @beat by a timer. The engine that gets
+ *        busy sets @busy, then (after a fence) reads this, and says PROC_BUSY
+ *        if it is 0; the monitor that stops watching clears this, then (after
+ *        a fence) reads @busy once more.
  */
 struct proc_stats {
 	_Atomic uint64_t beat;
 	_Atomic uint64_t busy;
+	_Atomic uint64_t watched;
 	_Atomic uint64_t n_steps;
 	_Atomic uint64_t n_requests;
 	_Atomic uint64_t n_refused;

@@ -27,6 +27,7 @@ struct openfile_ask {
 	uint32_t n_ctx;
 	uint32_t resv;
 	uint64_t kv_bytes;
+	uint64_t weight_bytes;
 };
 
 struct openfile_msg {

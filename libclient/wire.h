@@ -37,7 +37,7 @@ enum wire_type {
 	WIRE_HELLO = 1, /* wire_hello -> WIRE_SESSION */
 	WIRE_MAPPED,	/* nothing -> WIRE_READY */
 	WIRE_LOAD,   /* wire_load + model file fds -> WIRE_MODEL + image fd */
-	WIRE_UNLOAD, /* wire_id -> WIRE_OK */
+	WIRE_UNLOAD, /* wire_id (flags: WIRE_EVICT) -> WIRE_OK */
 	WIRE_LIST,   /* nothing -> WIRE_MODELS */
 	WIRE_OPEN,   /* wire_id -> WIRE_MODEL + image fd */
 	WIRE_LIMITS, /* nothing -> WIRE_TEXT_REPLY: "name value unit\n" lines */
@@ -94,9 +94,11 @@ struct wire_load {
 	char name[WIRE_NAME];
 };
 
+#define WIRE_EVICT 1u /* UNLOAD: the copy in memory goes, too */
+
 struct wire_id {
 	uint32_t model;
-	uint32_t resv;
+	uint32_t flags;
 };
 
 enum wire_model_state {
@@ -105,6 +107,7 @@ enum wire_model_state {
 	WIRE_MODEL_READY,
 	WIRE_MODEL_UNLOADING,
 	WIRE_MODEL_FAILED,
+	WIRE_MODEL_RESIDENT, /* its weights are in memory, no engine has it */
 };
 
 /**
@@ -122,6 +125,7 @@ enum wire_model_state {
  * @kv_used:      bytes of it in use
  * @t_load_ns:    how long loading took
  * @idle_ns:      since the last request ended
+ * @digest:       of the files' content; zeros while it is not known
  */
 struct wire_model {
 	uint32_t model;
@@ -142,6 +146,7 @@ struct wire_model {
 	char arch[32];
 	char quant[32];
 	char backend[32];
+	uint8_t digest[32];
 };
 
 struct wire_progress {

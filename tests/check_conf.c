@@ -68,7 +68,8 @@ static int refuse_rubbish(const char *name, const char *value)
 					   "18446744073709551615T" };
 	size_t i;
 
-	if (!strcmp(name, "socket") || !strcmp(name, "user"))
+	if (!strcmp(name, "socket") || !strcmp(name, "user") ||
+	    !strcmp(name, "pool-dir"))
 		return 0;
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		if (!conf_set(&conf, name, bad[i], why))

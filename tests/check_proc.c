@@ -86,6 +86,11 @@ START_TEST(round_trip)
 		{ PROC_SESSION_GONE, sizeof(struct proc_id), 0 },
 		{ PROC_MODEL_STATE, sizeof(struct proc_model_state), 0 },
 		{ PROC_PARSED, sizeof(struct proc_status), 0 },
+		{ PROC_PLAN, sizeof(struct proc_plan), 0 },
+		{ PROC_PROGRESS, sizeof(struct proc_progress), 0 },
+		{ PROC_LOADED, sizeof(struct proc_loaded), 0 },
+		{ PROC_PLACE, sizeof(struct proc_id), 1 },
+		{ PROC_BUSY, 0, 0 },
 	};
 	int out[PROC_MAX_FDS];
 	char sent[PROC_MAX_BODY];
