@@ -12,7 +12,9 @@
 
 #define LOAD_TICK_MS 200
 
-_Static_assert((int)HEARTH_MODEL_FAILED == (int)WIRE_MODEL_FAILED, "states");
+_Static_assert((int)HEARTH_MODEL_RESIDENT == (int)WIRE_MODEL_RESIDENT,
+	       "states");
+_Static_assert(HEARTH_EVICT == WIRE_EVICT, "flags");
 _Static_assert(sizeof(((struct hearth_model_info *)0)->name) == WIRE_NAME,
 	       "name");
 
@@ -193,6 +195,7 @@ static void from_wire(struct hearth_model_info *i, const struct wire_model *w)
 	snprintf(i->arch, sizeof(i->arch), "%.31s", w->arch);
 	snprintf(i->quant, sizeof(i->quant), "%.31s", w->quant);
 	snprintf(i->backend, sizeof(i->backend), "%.31s", w->backend);
+	memcpy(i->digest, w->digest, sizeof(i->digest));
 }
 
 /* A handle from a MODEL message; takes its image fd. */
@@ -266,9 +269,9 @@ int hearth_model_open(struct hearth *h, struct hearth_model **out, uint32_t id)
 	return err ? err : await_model(h, out, NULL, NULL);
 }
 
-int hearth_model_unload(struct hearth *h, uint32_t id)
+int hearth_model_unload(struct hearth *h, uint32_t id, uint32_t flags)
 {
-	struct wire_id q = { .model = id };
+	struct wire_id q = { .model = id, .flags = flags };
 	struct conn_msg m;
 	int err;
 
@@ -393,7 +396,8 @@ static int64_t resident(struct hearth *h, const char *name)
 	n = hearth_model_list(h, list, WIRE_MAX_MODELS);
 	for (i = 0; i < n; i++) {
 		if (!strcmp(list[i].name, name) &&
-		    list[i].state <= HEARTH_MODEL_READY)
+		    list[i].state != HEARTH_MODEL_UNLOADING &&
+		    list[i].state != HEARTH_MODEL_FAILED)
 			id = list[i].id;
 	}
 	free(list);

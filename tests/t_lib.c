@@ -164,7 +164,7 @@ static void refusals(void)
 	WANT(strstr(hearth_error(h), n_ctx));
 	WANT(hearth_model_open(h, &none, 0xffff) < 0);
 	WANT(hearth_error(h)[0]);
-	WANT(hearth_model_unload(h, 0xffff) < 0);
+	WANT(hearth_model_unload(h, 0xffff, 0) < 0);
 	/* both ways to end one that would run long */
 	rq = request(200);
 	WANT(!hearth_submit(h, &rq, &id));

@@ -127,9 +127,13 @@ enum hearth_model_state {
 	HEARTH_MODEL_READY,
 	HEARTH_MODEL_UNLOADING,
 	HEARTH_MODEL_FAILED,
+	HEARTH_MODEL_RESIDENT, /* in memory, not in the engine: opens at once */
 };
 
-/** struct hearth_model_info - one resident model, as `hearth ps` shows it */
+/**
+ * struct hearth_model_info - one model in memory, as `hearth ps` shows it
+ * @digest: SHA-256 that names its files' content; zeros while it is not known
+ */
 struct hearth_model_info {
 	size_t size;
 	uint32_t id;
@@ -152,6 +156,7 @@ struct hearth_model_info {
 	char arch[32];
 	char quant[32];
 	char backend[32];
+	uint8_t digest[32];
 };
 
 /**
@@ -198,8 +203,15 @@ HEARTH_API int hearth_model_open_file(struct hearth_model **out,
 /** hearth_model_close() - drop the handle; the model stays resident */
 HEARTH_API void hearth_model_close(struct hearth_model **m);
 
-/** hearth_model_unload() - ask the daemon to unload a resident model */
-HEARTH_API int hearth_model_unload(struct hearth *h, uint32_t id);
+#define HEARTH_EVICT 1u
+
+/**
+ * hearth_model_unload() - ask the daemon to take a model out of the engine
+ * @flags: 0: its weights stay in memory (HEARTH_MODEL_RESIDENT), so that
+ *         opening it again reads no file; HEARTH_EVICT: they go, too
+ */
+HEARTH_API int hearth_model_unload(struct hearth *h, uint32_t id,
+				   uint32_t flags);
 
 /** hearth_model_list() - resident models
  * Return: how many there are; the first @n are written. */

@@ -309,7 +309,8 @@ static int first_tokens(struct ipc *b, struct hearth_model_info *info)
 
 	n = tool_list(b->h, &list);
 	for (i = 0; i < n && !m; i++) {
-		if (list[i].state != HEARTH_MODEL_READY)
+		if (list[i].state != HEARTH_MODEL_READY &&
+		    list[i].state != HEARTH_MODEL_RESIDENT)
 			continue;
 		if (hearth_model_open(b->h, &m, list[i].id))
 			tool_note("%s: %s", list[i].name, hearth_error(b->h));

@@ -17,6 +17,7 @@ const char *model_state_name(uint32_t state)
 		[HEARTH_MODEL_READY] = "ready",
 		[HEARTH_MODEL_UNLOADING] = "unloading",
 		[HEARTH_MODEL_FAILED] = "failed",
+		[HEARTH_MODEL_RESIDENT] = "resident",
 	};
 
 	return state < N_ELEM(name) && name[state] ? name[state] : "?";
