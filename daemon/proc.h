@@ -30,8 +30,9 @@ enum proc_type {
 			  * with the empty image memfd to fill and the files,
 			  * a loader with the image and the files */
 	PROC_MODEL_UNLOAD,    /* proc_id */
-	PROC_GRANT,	      /* proc_grant: the session may use the model */
-	PROC_EXIT,	      /* finish: close everything and exit 0 */
+	PROC_GRANT, /* proc_grant: the session may use the model. Model
+			  * 0: these are all, what it runs on others is lost */
+	PROC_EXIT,  /* finish: close everything and exit 0 */
 	/* engine -> monitor */
 	PROC_READY,	   /* opened, sandboxed, waiting */
 	PROC_SESSION_UP,   /* proc_status: mapped and initialised */

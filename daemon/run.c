@@ -39,6 +39,7 @@ static const struct field fields[] = {
 	{ RING_F_N_BIAS, U32, AT(n_bias), 0, RING_MAX_BIAS, 0 },
 	{ RING_F_N_STOP, U32, AT(n_stop), 0, RING_MAX_STOP, 0 },
 	{ RING_F_N_LOGITS, U32, AT(n_logits), 0, RING_MAX_LOGITS, 0 },
+	{ RING_F_N_DONE, U32, AT(n_done), 0, 0, 0 },
 };
 
 static const struct array {

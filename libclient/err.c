@@ -63,6 +63,8 @@ static const char *const run_field[RING_F_N] = {
 	[RING_F_BIAS_OFF] = "the biases' offset",
 	[RING_F_STOP_OFF] = "the stop tokens' offset",
 	[RING_F_LOGITS_OFF] = "the logits positions",
+	[RING_F_N_DONE] = "n_done",
+	[RING_F_DONE_OFF] = "the offset of the tokens so far",
 	[RING_F_RESV] = "a reserved field",
 };
 
@@ -142,6 +144,11 @@ void err_refusal(char *buf, size_t n, uint32_t reason, int32_t err,
 	case RING_NOT_READY:
 		snprintf(buf, n, "the model is still loading");
 		break;
+	case RING_KILLS_ENGINE:
+		snprintf(buf, n,
+			 "the engine died of this request twice, so it is not "
+			 "run again");
+		break;
 	default:
 		snprintf(buf, n, "the daemon refused the request: %s",
 			 hearth_strerror(err));
@@ -159,6 +166,16 @@ void err_failed(char *buf, size_t n, int32_t err)
 	case -ENOTCONN:
 		snprintf(buf, n,
 			 "the engine died while this ran and was restarted");
+		break;
+	case -ENOTRECOVERABLE:
+		snprintf(buf, n,
+			 "the engine died of this request twice, so it is not "
+			 "run again");
+		break;
+	case -EBADMSG:
+		snprintf(buf, n,
+			 "the engine died while this ran, and what it left "
+			 "behind is damaged");
 		break;
 	case -ENODEV:
 		snprintf(buf, n, "the model was unloaded while this ran");
@@ -193,6 +210,7 @@ static const struct {
 	{ -ENOMEM, "not enough memory" },
 	{ -ENOSPC, "no space left" },
 	{ -ENOTCONN, "the daemon or its engine is gone" },
+	{ -ENOTRECOVERABLE, "the engine died of this request twice" },
 	{ -ENOTSUP, "not supported" },
 	{ -EPERM, "not allowed for this user" },
 	{ -EPROTO, "the daemon speaks another version of the protocol" },

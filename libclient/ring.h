@@ -112,9 +112,13 @@ struct ring_d {
 	_Alignas(64) uint32_t cq_tail; /* daemon: entries completed; futex */
 	_Alignas(64) uint32_t sq_head; /* daemon: entries consumed */
 	_Alignas(64) uint32_t daemon_waiting; /* kick me through the eventfd */
-	/* The daemon's own: which entry it is at, and cq_tail before that. */
+	/*
+	 * The daemon's own: which entry it is at, cq_tail before that, and
+	 * engines that died of themselves while they were at it.
+	 */
 	_Alignas(64) uint32_t taking_sq;
 	uint32_t taking_cq;
+	uint32_t taking_strikes;
 };
 
 /* What a submission entry asks for. */
@@ -190,9 +194,10 @@ enum ring_refusal {
 	RING_NO_KV,	 /* @arg: KV bytes needed, @limit: bytes there are */
 	RING_NO_ARENA,	 /* @arg: bytes of D needed, @limit: bytes there are */
 	RING_TOO_MANY,	 /* per-uid budget: @arg: requests, @limit: allowed */
-	RING_ENGINE_LOST, /* the engine died while this ran */
-	RING_BAD_OP,	  /* unknown op or flag */
-	RING_NOT_READY,	  /* the model is still loading */
+	RING_ENGINE_LOST,  /* the engine died, and this could not go on */
+	RING_BAD_OP,	   /* unknown op or flag */
+	RING_NOT_READY,	   /* the model is still loading */
+	RING_KILLS_ENGINE, /* the engine died of it twice: never run again */
 	RING_REFUSAL_N,
 };
 
@@ -203,8 +208,13 @@ enum ring_finish {
 	RING_FIN_STOP,	 /* a stop token of the request (not emitted) */
 	RING_FIN_LENGTH, /* max_tokens reached */
 	RING_FIN_CANCEL, /* cancelled by the client */
-	RING_FIN_ERROR,	 /* -EIO backend, -ENOTCONN engine lost, -EDOM NaN */
-	RING_FIN_DONE,	 /* nothing was to be generated (embeddings, logits) */
+	/*
+	 * -EIO backend, -EDOM NaN, -ENODEV model unloaded,
+	 * -ENOTRECOVERABLE RING_KILLS_ENGINE, -EBADMSG the engine died and
+	 * what it left in D is damaged
+	 */
+	RING_FIN_ERROR,
+	RING_FIN_DONE, /* nothing was to be generated (embeddings, logits) */
 };
 
 /* flags of struct ring_run */
@@ -247,6 +257,12 @@ struct ring_bias {
  * @n_stop:      stop token ids at @stop_off
  * @n_logits:    prompt positions (uint32_t, ascending) at @logits_off whose
  *               logits the client wants
+ * @n_done:      struct ring_token entries at @done_off: tokens of the answer
+ *               that an earlier session has given already. They stand at the
+ *               start of the output array and count as output (max_tokens,
+ *               penalties, the sampler's positions): the answer goes on after
+ *               them. At most @max_tokens; 0 with @n_top_logprobs, since no
+ *               alternatives to them are known
  * @prompt_off:  this and the other offsets count from the record's start;
  *               arrays lie inside ring_sqe.len, 4-byte aligned
  */
@@ -273,7 +289,9 @@ struct ring_run {
 	uint32_t bias_off;
 	uint32_t stop_off;
 	uint32_t logits_off;
-	uint32_t resv[10];
+	uint32_t n_done;
+	uint32_t done_off;
+	uint32_t resv[8];
 };
 
 #define RING_MAX_TOKENS_CTX 0xffffffffu
@@ -302,6 +320,8 @@ enum ring_field {
 	RING_F_BIAS_OFF,
 	RING_F_STOP_OFF,
 	RING_F_LOGITS_OFF,
+	RING_F_N_DONE,
+	RING_F_DONE_OFF,
 	RING_F_RESV,
 	RING_F_N,
 };
@@ -325,7 +345,8 @@ struct ring_top {
  * @err:        negative errno when @finish is RING_FIN_ERROR
  * @n_prompt:   prompt tokens
  * @n_prefill:  prompt tokens done so far
- * @n_out:      tokens generated; stored with release after the token
+ * @n_out:      tokens in the output array, those that came with the request
+ *              (ring_run.n_done) first; stored with release after the token
  * @max_out:    tokens the output array holds
  * @model:      model id
  * @n_cached:   prompt tokens that were not computed again (prefix reuse)
@@ -340,8 +361,17 @@ struct ring_top {
  * @t_start_ns:  when its first token entered a batch
  * @t_first_ns:  when its first token came out
  * @t_last_ns:   when its last token came out
- * @n_restart:  engines that died while it ran
+ * @n_restart:  engines that died while it ran; the next one went on with it
  * @cq_at:      the daemon's: index of the final entry in the completion queue
+ *
+ * The daemon's own, for the engine after this one:
+ * @sum_rec:    sum of the record, its arrays and what the slot says of them
+ * @sum_out:    [n_out & 1]: sum of the output up to n_out
+ * @n_strikes:  engines that died of themselves in a step that was its alone
+ * @mark:       not 0: an engine died of itself in a step with it; until this
+ *              many of its positions are computed it gets steps of its own
+ * @step_to:    not 0: a step is under way that computes it up to here
+ * @step_alone: nobody else is in that step
  */
 struct ring_slot {
 	uint32_t state;
@@ -369,7 +399,13 @@ struct ring_slot {
 	uint32_t n_vocab;
 	uint32_t n_embd;
 	uint32_t cq_at;
-	uint32_t resv[28];
+	uint64_t sum_rec;
+	uint64_t sum_out[2];
+	uint32_t n_strikes;
+	uint32_t mark;
+	uint32_t step_to;
+	uint32_t step_alone;
+	uint32_t resv[18];
 };
 
 enum ring_slot_state {

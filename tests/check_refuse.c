@@ -76,7 +76,7 @@ static const struct {
 	{ AT(stop_off), U(137), RING_BAD_RECORD, RING_F_STOP_OFF },
 	{ AT(logits_off), U(0x80000000), RING_BAD_RECORD, RING_F_LOGITS_OFF },
 	{ AT(resv[0]), U(1), RING_BAD_RECORD, RING_F_RESV },
-	{ AT(resv[9]), U(0x80000000), RING_BAD_RECORD, RING_F_RESV },
+	{ AT(resv[7]), U(0x80000000), RING_BAD_RECORD, RING_F_RESV },
 	/* Arrays of the full record: 136 prompt, 152 bias, 168 stop, 176 logits */
 	{ 136, U(N_VOCAB), RING_BAD_TOKEN, 0 },
 	{ 148, U(UINT32_MAX), RING_BAD_TOKEN, 3 },
