@@ -93,6 +93,7 @@ static int given_by_systemd(void)
 		return -1;
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
 	if (getsockopt(LISTEN_FD, SOL_SOCKET, SO_TYPE, &type, &len) ||
 	    type != SOCK_SEQPACKET)
 		return -1;
@@ -207,29 +208,4 @@ void listen_close(struct listen *ln)
 		close(ln->lock);
 	}
 	close(ln->fd);
-}
-
-void listen_notify(const char *state)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	const char *path = getenv("NOTIFY_SOCKET");
-	size_t n;
-	int fd;
-
-	if (!path || (path[0] != '/' && path[0] != '@'))
-		return;
-	n = strlen(path);
-	if (n >= sizeof(a.sun_path))
-		return;
-	memcpy(a.sun_path, path, n);
-	if (a.sun_path[0] == '@')
-		a.sun_path[0] = 0;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	if (sendto(fd, state, strlen(state), MSG_NOSIGNAL,
-		   (struct sockaddr *)&a,
-		   offsetof(struct sockaddr_un, sun_path) + n) < 0)
-		log_warn(errno, "systemd: not told %s", state);
-	close(fd);
 }

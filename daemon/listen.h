@@ -22,7 +22,4 @@ struct listen {
 int listen_open(struct listen *ln, struct conf *conf, char why[256]);
 void listen_close(struct listen *ln);
 
-/* Tell systemd ("READY=1", "STOPPING=1"); does nothing without it. */
-void listen_notify(const char *state);
-
 #endif

@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "listen.h"
 #include "log.h"
 #include "monitor.h"
+#include "notify.h"
 #include "sandbox.h"
 #include "spawn.h"
 
@@ -41,16 +43,30 @@ static void usage(FILE *f)
 		CONF_FILE, buf);
 }
 
+/* Trying again, as systemd does after a failure, would not help. */
+static void __attribute__((noreturn, format(printf, 1, 2)))
+wrong(const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_warnx("%s", text);
+	exit(2);
+}
+
 static void set(struct conf *c, char *arg)
 {
 	char *eq = strchr(arg, '=');
 	char why[160];
 
 	if (!eq)
-		fatalx("-o %s: must be name=value", arg);
+		wrong("-o %s: must be name=value", arg);
 	*eq = 0;
 	if (conf_set(c, arg, eq + 1, why))
-		fatalx("-o %s", why);
+		wrong("-o %s", why);
 	*eq = '='; /* as ps shows it */
 }
 
@@ -67,7 +83,7 @@ static void read_file(struct conf *c, int argc, char **argv)
 	if (!path && !geteuid() && !access(CONF_FILE, R_OK))
 		path = CONF_FILE;
 	if (path && conf_read(c, path, why))
-		fatalx("%s", why);
+		wrong("%s", why);
 }
 
 static void parse_args(struct conf *c, int argc, char **argv)
@@ -93,7 +109,7 @@ static void parse_args(struct conf *c, int argc, char **argv)
 			break;
 		case 's':
 			if (conf_set(c, "socket", optarg, why))
-				fatalx("--%s", why);
+				wrong("--%s", why);
 			break;
 		case 'v':
 			c->verbose = 1;
@@ -110,7 +126,7 @@ static void parse_args(struct conf *c, int argc, char **argv)
 		}
 	}
 	if (optind < argc)
-		fatalx("argument not understood (%s)", argv[optind]);
+		wrong("argument not understood (%s)", argv[optind]);
 }
 
 /* As many descriptors as may be, and no more sessions than they allow. */
@@ -150,6 +166,7 @@ static int run_monitor(int argc, char **argv)
 	log_init("hearthd", (int)conf.verbose);
 	prctl(PR_SET_NAME, "hearthd");
 	signal(SIGPIPE, SIG_IGN);
+	notify_init();
 	raise_limits(&conf);
 	err = spawn_init();
 	if (err)
@@ -165,7 +182,7 @@ static int run_monitor(int argc, char **argv)
 		fatal(err, "start: no user %s, nor nobody", conf.user);
 	log_info("hearthd %s: listening (%s)", HEARTH_VERSION, conf.socket);
 	err = mon_run(m);
-	listen_notify("STOPPING=1");
+	notify("STOPPING=1\nSTATUS=leaving");
 	mon_free(m);
 	listen_close(&ln);
 	if (err)

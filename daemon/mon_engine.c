@@ -11,9 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "listen.h"
 #include "log.h"
 #include "monitor.h"
+#include "notify.h"
 
 #define QUICK_NS       2000000000ull /* an engine that lives shorter died at once */
 #define MAX_QUICK      6 /* that many in a row: there is no sense in more */
@@ -114,11 +114,12 @@ static void engine_ready(struct mon *m)
 	size_t i;
 
 	m->engine.ready = true;
-	listen_notify("READY=1");
+	notify("READY=1");
 	mon_model_engine_up(m);
 	for (i = 0; i < PROC_MAX_SESSIONS; i++)
 		if (m->sessions[i].state == MON_S_ATTACHING)
 			mon_session_attach(m, &m->sessions[i]);
+	mon_notify_status(m);
 }
 
 static void engine_message(struct mon *m, int type, void *body)
@@ -151,6 +152,7 @@ static void engine_message(struct mon *m, int type, void *body)
 		ms->quant[sizeof(ms->quant) - 1] = 0;
 		ms->backend[sizeof(ms->backend) - 1] = 0;
 		mon_model_state(m, ms);
+		mon_notify_status(m);
 		break;
 	default:
 		log_warnx("engine: unexpected message (%d), killing it", type);
@@ -313,6 +315,7 @@ static void pid_ready(struct loop_src *src, uint32_t revents)
 	e->child.pid = -1;
 	sessions_down(m);
 	mon_model_engine_down(m);
+	mon_notify_status(m);
 	memset(e->stats, 0, sizeof(*e->stats));
 	if (was_ready && loop_now() - e->t_start > QUICK_NS)
 		e->n_quick = 0;

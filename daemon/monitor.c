@@ -480,6 +480,7 @@ int mon_run(struct mon *m)
 {
 	int err = mon_engine_start(m);
 
+	mon_notify_start(m);
 	idle_check(m);
 	while (!err && !m->stop)
 		loop_run(m->loop, true);

@@ -156,6 +156,7 @@ struct mon {
 	struct loop_src signals;
 	struct loop_timer idle;
 	struct loop_timer progress;
+	struct loop_timer beat; /* systemd's watchdog */
 	struct mon_engine engine;
 	struct mon_dying *dying; /* children that were killed */
 	struct mon_client clients[MON_MAX_CLIENTS];
@@ -189,6 +190,10 @@ void mon_reply(struct mon_client *cl, enum wire_type type, uint32_t seq,
 	       const void *body, size_t n, const int *fds, unsigned int n_fds);
 void mon_error(struct mon_client *cl, uint32_t seq, int err, const char *fmt,
 	       ...) __attribute__((format(printf, 4, 5)));
+
+/* mon_notify.c */
+void mon_notify_start(struct mon *m);  /* heartbeats, if systemd wants them */
+void mon_notify_status(struct mon *m); /* a line for systemctl status */
 
 /* mon_session.c */
 void mon_hello(struct mon_client *cl, uint32_t seq, const struct wire_hello *h);

@@ -78,6 +78,20 @@ static int env_wanted(const char *e)
 	return 0;
 }
 
+/* Out of memory, the kernel is to take what can be started again, and the
+ * monitor, whom systemd protects, last. */
+static void expendable(const char *mode)
+{
+	const char *score = strcmp(mode, "--engine") ? "500" : "100";
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	/* Without /proc, or from a higher score, the inherited one stays. */
+	if (fd < 0)
+		return;
+	(void)!write(fd, score, 3);
+	close(fd);
+}
+
 /* Fixed numbers: 3, 4, 5. Only async-signal-safe calls from here on. */
 static void __attribute__((noreturn))
 child_exec(const char *mode, const int fds[3])
@@ -95,6 +109,7 @@ child_exec(const char *mode, const int fds[3])
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
 	setsid();
+	expendable(mode);
 	strncpy(arg1, mode, sizeof(arg1) - 1);
 	arg1[sizeof(arg1) - 1] = 0;
 	for (i = 0; environ[i] && n < MAX_ENV; i++)

@@ -21,21 +21,21 @@ refuses() {
 for o in socket backend threads max-sessions handshake-ms sandbox; do
 	grep -q "^  $o " "$t/out" || fail "-h lacks $o"
 done
-refuses 1 'threads: "x" is not a number' -o threads=x
-refuses 1 'threads: 99999 is out of range (0 to 1024)' -o threads=99999
-refuses 1 'no such option (nonsense)' -o nonsense=1
-refuses 1 'must be name=value' -o threads
-refuses 1 'no such backend (tpu)' -o backend=tpu
-refuses 1 'not understood (please)' please
-refuses 1 'No such file' -c "$t/nothing"
+refuses 2 'threads: "x" is not a number' -o threads=x
+refuses 2 'threads: 99999 is out of range (0 to 1024)' -o threads=99999
+refuses 2 'no such option (nonsense)' -o nonsense=1
+refuses 2 'must be name=value' -o threads
+refuses 2 'no such backend (tpu)' -o backend=tpu
+refuses 2 'not understood (please)' please
+refuses 2 'No such file' -c "$t/nothing"
 refuses 2 'usage: hearthd' --nonsense
 printf 'threads 1\nmax-batch many\n' >"$t/conf"
-refuses 1 "conf:2: max-batch: \"many\" is not a number" -c "$t/conf"
+refuses 2 "conf:2: max-batch: \"many\" is not a number" -c "$t/conf"
 refuses 1 'is for hearthd itself' --engine
 refuses 1 'No such file' --socket "$t/nowhere/s"
 touch "$t/file"
 refuses 1 'is not a socket' --socket "$t/file"
-refuses 1 'longer than 107 bytes' --socket \
+refuses 2 'longer than 107 bytes' --socket \
 	"$t/$(printf 'x%.0s' {1..120})"
 
 # from a file; as it should be
@@ -43,6 +43,9 @@ printf '# two\nbackend oracle # inline\nspin-us 0\n' >"$t/conf"
 start -c "$t/conf"
 [ "$(stat -c %a "$sock")" = 666 ] || fail "socket's mode"
 refuses 1 "another hearthd (pid $pid) serves" --socket "$sock"
+[ "$(cat /proc/"$engine"/oom_score_adj)" -gt \
+	"$(cat /proc/"$pid"/oom_score_adj)" ] ||
+	fail "out of memory, the monitor would go as early as the engine"
 grep -q '^NoNewPrivs:.1' /proc/"$engine"/status || fail "new privileges"
 if [ "${SAN:-}" = "" ] && [ "${O%-san}" = "$O" ]; then
 	grep -q '^Seccomp:.2' /proc/"$engine"/status || fail "no filter"
