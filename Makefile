@@ -34,7 +34,7 @@ Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),,@echo "  $(1)	$(2)";)
 
 ARCH := $(shell uname -m)
-PKGS := liburing libseccomp
+PKGS := liburing libseccomp libcrypto
 WARN := -Wall -Wextra -Wundef -Wshadow -Wvla -Wstrict-prototypes \
 	-Wmissing-prototypes -Wdeclaration-after-statement \
 	-Wimplicit-fallthrough -Wwrite-strings -Wpointer-arith \
@@ -49,9 +49,10 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -DHEARTH_SANITIZE)
 ALL_CFLAGS = $(BASE) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -pthread $(SANFLAGS) $(LDFLAGS)
-LIBS_D = -luring -lseccomp $(LIBS_L)
+LIBS_D = -luring -lseccomp -lcrypto $(LIBS_L)
 LIBS_T = -lcurl -ljansson -ledit -lz $(LIBS_L)
 LIBS_L := -lutf8proc -lm
+LIBS_V = -Wl,--as-needed -ldrm
 
 KERNEL_SRC := $(wildcard kernels/*.c kernels/ref/*.c)
 ifeq ($(ARCH),x86_64)
@@ -62,6 +63,7 @@ DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*.c daemon/arch/*.c \
 CLIENT_SRC := $(wildcard libclient/*.c)
 TOOL_SRC := $(wildcard tools/hearth/*.c)
 CHECKS := $(patsubst tests/%.c,%,$(wildcard tests/check_*.c))
+VM_TESTS := $(patsubst tests/vm/%.c,%,$(wildcard tests/vm/t_*.c))
 HELPERS := $(patsubst tests/%.c,%,$(wildcard tests/t_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 EXAMPLES := $(patsubst libclient/examples/%.c,%,$(wildcard \
@@ -109,6 +111,12 @@ check-kernels: all bins-tests ## every kernel slot against plain C
 	$(Q)$(O)/tests/check_kernels
 check-e2e: all bins-tests ## the real binaries, end to end
 	$(Q)O=$(O) tests/run.sh e2e
+check-vm: deps-test ## module, pool and survival in QEMU, on two kernels
+	$(Q)$(MAKE) --no-print-directory $(JOBS) all bins-tests
+	$(Q)O=$(O) tests/run.sh vm
+check-vm-long: deps-test ## the module on a debug kernel, built on first use
+	$(Q)$(MAKE) --no-print-directory $(JOBS) all bins-tests
+	$(Q)O=$(O) tests/run.sh vm-long
 check-fuzz: fuzz ## each fuzz target for a minute
 	$(Q)O=$(O) tests/run.sh fuzz
 check-san: deps-test ## unit and end-to-end tests under ASan and UBSan
@@ -187,12 +195,16 @@ $(O)/hearth: $(call obj,$(TOOL_SRC)) $(O)/libhearth.a
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_T)
 
 bins-tests: $(CHECKS:%=$(O)/tests/%) $(HELPERS:%=$(O)/tests/%) \
+	$(VM_TESTS:%=$(O)/tests/vm/%) \
 	$(EXAMPLES:%=$(O)/examples/%)
 $(O)/tests/check_%: $(O)/tests/check_%.o $(O)/libtool.a $(D_LIBS)
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) -lcheck -lsubunit -lrt \
 		$(LIBS_D) $(LIBS_T)
 $(O)/tests/t_%: $(O)/tests/t_%.o $(D_LIBS)
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_D)
+# Programs for the guest, which know the kernel and no part of Hearth.
+$(O)/tests/vm/t_%: $(O)/tests/vm/t_%.o
+	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_V)
 $(O)/examples/%: libclient/examples/%.c $(O)/libhearth.a
 	$(Q)mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(BASE) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS) \
@@ -232,8 +244,8 @@ uninstall: ## remove what install put there
 		SOVERSION=$(SOVERSION) tests/install.sh uninstall
 
 .PHONY: all run check check-long bench deps deps-test help check-unit check-kernels \
-	check-e2e check-fuzz check-san check-san-in check-install check-parity \
-	check-bits bench-peers bench-ipc fmt fmt-check lint clean bins-tests \
+	check-e2e check-vm check-vm-long check-fuzz check-san check-san-in \
+	check-install check-parity check-bits bench-peers bench-ipc fmt fmt-check lint clean bins-tests \
 	fuzz install uninstall FORCE
 .SECONDARY:
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) -path $(O)/vm -prune -o -name '*.d' -print 2>/dev/null)
