@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # run.sh - run groups of tests and count them.
 #
-# Usage: O=build tests/run.sh check|unit|e2e|fuzz|san|long
+# Usage: O=build tests/run.sh check|unit|e2e|vm|vm-long|fuzz|san|long
 #
 # A test is a program or script that exits 0 (pass), 77 (skip; its last line is
 # the reason) or anything else (fail; its output is shown). The last line is
@@ -82,6 +82,34 @@ e2e() {
 	for t in tests/e2e/*.sh; do
 		[ -e "$t" ] || continue
 		one "e2e/$(basename "$t" .sh)" 600 bash "$t"
+	done
+}
+
+# vm KERNEL...: each in a machine of its own, with the scenarios that are for it
+vm() {
+	local k s
+	for k; do
+		while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+			wait -n
+		done
+		# shellcheck disable=SC2046 # a list of words
+		start "vm/$k" 3600 tests/vm/run.sh "$k" $(vm_scenarios "$k") &
+	done
+	wait
+	for k; do
+		report "vm/$k"
+		[ "$(cut -d' ' -f1 "$(log_of "vm/$k").rc")" = 0 ] || continue
+		for s in $(vm_scenarios "$k"); do report "vm/$k/$s"; done
+	done
+}
+
+vm_scenarios() {
+	local f for
+	for f in tests/vm/guest/*.sh; do
+		for=$(sed -n 's/^# kernels: //p' "$f")
+		case " ${for:-6.1 6.12} " in
+		*" $1 "*) basename "$f" .sh ;;
+		esac
 	done
 }
 
@@ -170,6 +198,7 @@ check)
 	one style 120 tests/style.sh
 	unit
 	e2e
+	vm 6.1 6.12
 	make_ fuzz || exit 1
 	fuzz "${FUZZ_S:-60}"
 	make_ SAN=address,undefined all bins-tests || exit 1
@@ -184,6 +213,11 @@ check)
 	;;
 unit) unit ;;
 e2e) e2e ;;
+vm) vm 6.1 6.12 ;;
+vm-long)
+	export HEARTH_LONG=1
+	vm debug
+	;;
 san) san ;;
 fuzz) fuzz "${FUZZ_S:-60}" ;;
 long)
@@ -191,6 +225,8 @@ long)
 	make_ bins-tests fuzz || exit 1
 	unit
 	e2e
+	vm 6.1 6.12
+	vm debug
 	fuzz "${FUZZ_S:-600}"
 	;;
 *)
