@@ -72,26 +72,33 @@ _Static_assert(sizeof(struct pool_meta) <= POOL_PAGE, "meta page");
 
 struct pool;
 
-/* One object of the list. */
+/**
+ * struct pool_entry - one object of the list
+ * @idle_ns: since it was last attached or touched
+ * @open:    somebody has it open, as far as the provider knows
+ */
 struct pool_entry {
 	char name[POOL_NAME];
 	uint64_t bytes;
-	bool open; /* somebody has it open, as far as the provider knows */
+	uint64_t idle_ns;
+	bool open;
 };
 
 /**
  * struct pool_ops - a provider
  * @open:    -ENODEV with a sentence when the machine does not have it; drops
  *           what was left unpublished
- * @create:  new unnamed memory, all of it present and zero: *fd is writable,
- *           the caller's. @bytes are rounded up to *bytes. -ENOMEM, -EDQUOT,
- *           -ENOSPC with a sentence that has both numbers
- * @publish: give it its name and make it unwritable for ever. Nobody may have
- *           it mapped writable any more. -EEXIST: that name is there already.
- *           The caller closes @fd in any case
+ * @create:  new unnamed memory of zeros: *fd is writable, the caller's. Huge
+ *           pages are reserved, others only counted: who fills it faults them
+ *           in (which takes long, so the monitor does not). @bytes are rounded
+ *           up to *bytes. -ENOMEM, -EDQUOT, -ENOSPC with a sentence that has
+ *           both numbers
+ * @publish: give it its name and make it unwritable for ever. All pages are
+ *           present and nobody has it mapped writable any more. -EEXIST: that
+ *           name is there already. The caller closes @fd in any case
  * @attach:  a read-only fd; -ENOENT
  * @list:    call @fn for each published object
- * @destroy: forget the name; memory goes with its last user
+ * @destroy: forget the name; memory goes with its last user. -ENOENT
  * @touch:   it was used just now; may be NULL
  * @free:    bytes a new object may have at most
  */
@@ -120,12 +127,16 @@ extern const struct pool_ops pool_kmod, pool_hugetlbfs, pool_tmpfs,
  * @conf:  borrowed: pool, pool-dir, pool-bytes
  * @text:  one line for people: provider, page size, where; why not a better one
  * @page:  bytes of its pages
+ * @drop:  closes the last fd of a large object, which takes a while; set after
+ *         pool_open() by who has a thread to do it in, else it is close(2)
  */
 struct pool {
 	const struct pool_ops *ops;
 	const struct conf *conf;
 	char text[256];
 	uint64_t page;
+	void (*drop)(void *arg, int fd);
+	void *drop_arg;
 	void *priv;
 };
 
@@ -139,7 +150,19 @@ void pool_close(struct pool *p);
 void pool_name(char out[POOL_NAME], const uint8_t digest[32],
 	       const char *layout);
 
-/* Write image and meta to the end of an object, through a mapping of it. */
+/* Is it a name of pool_name()'s making? */
+bool pool_name_valid(const char *name);
+
+/* Bytes of an object: weights, image and meta. 0: more than there can be. */
+uint64_t pool_need(uint64_t weight_bytes, uint64_t image_bytes);
+
+/**
+ * pool_finish() - write image and meta to the end of an object
+ * @meta: the caller fills uid, weight_bytes, t_load_ns, digest, layout, name
+ *        and files; the rest is filled here
+ *
+ * Return: 0; -EBADMSG: its weights were not written in full; -ENOSPC.
+ */
 int pool_finish(int fd, struct pool_meta *meta, int image_fd, char why[160]);
 
 /**

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* pool_priv.h - what the pool's providers share. */
+#ifndef HEARTH_POOL_PRIV_H
+#define HEARTH_POOL_PRIV_H
+
+#include "pool.h"
+
+/**
+ * struct pool_huge - huge pages of one size
+ * @page:  bytes of one
+ * @total: configured, those on demand (overcommit) included
+ * @free:  pages that nobody has and nobody reserved, on demand included
+ */
+struct pool_huge {
+	uint64_t page;
+	uint64_t total;
+	uint64_t free;
+};
+
+/* @page 0: of the default size. 0 or -ENOENT. */
+int pool_huge_read(struct pool_huge *h, uint64_t page);
+
+/* Memory that may be had without harm to others: 1/16 is left for them. */
+uint64_t pool_mem_free(void);
+
+/* Write a sentence; return @err. */
+int pool_say(char why[160], int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* What @bytes are too much for, with both numbers. Return -ENOMEM. */
+int pool_short(char why[160], const char *of, uint64_t bytes, uint64_t have);
+
+/* Set aside the huge pages of a whole file: they stay with it. */
+int pool_reserve(int fd, uint64_t bytes);
+
+/* A sealed-size memfd of huge pages, all reserved. -errno. */
+int pool_huge_memfd(uint64_t bytes);
+
+/* Another descriptor of the same memory that cannot write it. -errno. */
+int pool_reopen(int fd);
+
+/* The caller's directory or device: nobody else's daemon uses it. */
+int pool_lock(int fd, const char *what, char why[160]);
+
+#endif
