@@ -12,6 +12,7 @@
 #   WERROR=1     warnings are errors (CI)
 #   PREFIX=, DESTDIR=        for install (default /usr/local)
 #   PROMPT=, MODEL=          for run
+#   KDIR=DIR     kernel headers, for kmod (default: of the running kernel)
 #   PEER=DIR     llama.cpp's binaries, for bench-peers
 #   DEPS=0       do not install missing packages
 
@@ -20,6 +21,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 PROMPT ?= What is the capital of France?
 MODEL ?= smollm2-135m-instruct
+KDIR ?= /lib/modules/$(shell uname -r)/build
 DEPS ?= 1
 V ?= 0
 SAN ?=
@@ -100,6 +102,11 @@ deps-test: ## and what the tests need on top
 ifneq ($(DEPS),0)
 	$(Q)tests/deps.sh test
 endif
+
+kmod: ## the kernel module, O/kmod/src/kmod/hearth.ko, for KDIR=
+	$(Q)mkdir -p $(O)/kmod/src
+	$(Q)cp -rpu Kbuild kmod $(O)/kmod/src/
+	$(Q)$(MAKE) -C $(KDIR) M=$(abspath $(O)/kmod/src) W=1 modules
 
 help: ## this text
 	$(Q)awk -f tests/help.awk $(firstword $(MAKEFILE_LIST))
@@ -243,7 +250,7 @@ uninstall: ## remove what install put there
 	$(Q)DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" O=$(O) VERSION=$(VERSION) \
 		SOVERSION=$(SOVERSION) tests/install.sh uninstall
 
-.PHONY: all run check check-long bench deps deps-test help check-unit check-kernels \
+.PHONY: all run kmod check check-long bench deps deps-test help check-unit check-kernels \
 	check-e2e check-vm check-vm-long check-fuzz check-san check-san-in \
 	check-install check-parity check-bits bench-peers bench-ipc fmt fmt-check lint clean bins-tests \
 	fuzz install uninstall FORCE

@@ -58,6 +58,8 @@ debian() {
 	root=$dir.new
 	# it names the place where it would be installed
 	sed -i "s,/usr/src/,$dir/usr/src/," "$root/usr/src/$headers/Makefile"
+	# with it there, modules get type information by a program not all have
+	rm -f "$root/usr/src/$headers/vmlinux"
 	depmod -b "$root" "$version"
 	ln -s "boot/vmlinuz-$version" "$root/vmlinuz"
 	ln -s "usr/src/$headers" "$root/build"
