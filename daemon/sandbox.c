@@ -89,12 +89,15 @@ static int set_limits(const struct conf *conf, enum sandbox_kind kind)
 
 /* ------------------------------------------------- namespaces, Landlock */
 
-/* As root at once; else in a user namespace of its own, if that is allowed. */
+/* As root at once; else in a user namespace of its own, if that is allowed.
+ * Not so for a root without CAP_SYS_ADMIN: there he could become nobody. */
 static void leave_namespaces(void)
 {
 	int flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
 
-	if (!unshare(flags) || !unshare(CLONE_NEWUSER | flags))
+	if (!unshare(flags))
+		return;
+	if (geteuid() && !unshare(CLONE_NEWUSER | flags))
 		return;
 	log_debug("sandbox: no namespace of its own (%s)",
 		  strerrorname_np(errno));
