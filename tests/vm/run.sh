@@ -9,8 +9,8 @@
 # Exits 0 when all of them ran, however they went; 77, with the reason last, when
 # nothing can be booted here.
 #
-# Variables: LIMIT=S for all scenarios of a boot together (default 240),
-# ACCEL=kvm instead of tcg, SMP= (default 2).
+# Variables: LIMIT=S for all scenarios of a boot together (default 240, long
+# forms 2400), ACCEL=kvm instead of tcg, SMP= (default 2).
 set -eu
 cd "$(dirname "$0")/../.."
 O=${O:-build}
@@ -22,6 +22,8 @@ scenarios=("$@")
 dir=$O/vm/$kernel
 logs=$O/logs
 console=$logs/vm_$kernel.console
+limit=${LIMIT:-${HEARTH_LONG:+2400}}
+limit=${limit:-240}
 mkdir -p "$logs"
 : >"$console"
 
@@ -53,7 +55,7 @@ boot() {
 	shift
 	[ "${ACCEL:-tcg}" = tcg ] || iommu=intel-iommu,intremap=off
 	names=$(printf '%s,' "$@")
-	timeout -k 5 "${LIMIT:-240}" qemu-system-x86_64 -machine q35 -cpu max \
+	timeout -k 5 "$limit" qemu-system-x86_64 -machine q35 -cpu max \
 		-accel "${ACCEL:-tcg}" -smp "${SMP:-2}" -m "$mib" -no-reboot \
 		-display none -monitor none -serial "file:$dir/console" \
 		-kernel "$dir/vmlinuz" -initrd "$dir/initrd" \
@@ -61,7 +63,8 @@ boot() {
 		-drive "file=$O/vm/models.img,format=raw,readonly=on,if=virtio" \
 		-append "console=ttyS0 quiet panic=-1 no_timer_check \
 			intel_iommu=on iommu.strict=1 hugepages=64 log_buf_len=4M \
-			run=${names%,} long=${HEARTH_LONG:+1} ${CMDLINE:-}" </dev/null >"$dir/qemu" 2>&1 || rc=$?
+			run=${names%,} long=${HEARTH_LONG:+1} \
+			limit=$((limit - 30)) ${CMDLINE:-}" </dev/null >"$dir/qemu" 2>&1 || rc=$?
 	{
 		cat "$dir/qemu"
 		tr -d '\r' <"$dir/console"
