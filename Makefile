@@ -106,7 +106,8 @@ endif
 kmod: ## the kernel module, O/kmod/src/kmod/hearth.ko, for KDIR=
 	$(Q)mkdir -p $(O)/kmod/src
 	$(Q)cp -rpu Kbuild kmod $(O)/kmod/src/
-	$(Q)$(MAKE) -C $(KDIR) M=$(abspath $(O)/kmod/src) W=1 modules
+	$(Q)env -u O -u MAKEFLAGS $(MAKE) -C $(KDIR) M=$(abspath $(O)/kmod/src) W=1 \
+		modules
 
 help: ## this text
 	$(Q)awk -f tests/help.awk $(firstword $(MAKEFILE_LIST))
