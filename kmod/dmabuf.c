@@ -63,7 +63,8 @@ static int fill(const struct hearth_buf *b, struct device *dev,
 	ret = sg_alloc_table(sgt, dmabuf_pieces(b, max), GFP_KERNEL);
 	if (ret)
 		return ret;
-	for_each_sgtable_sg(sgt, sg, i) {
+	for_each_sgtable_sg(sgt, sg, i)
+	{
 		struct folio *folio = b->folios[off >> b->shift];
 		size_t at = off & ((1ul << b->shift) - 1);
 
@@ -91,7 +92,7 @@ static struct sg_table *buf_map(struct dma_buf_attachment *at,
 	ret = dma_map_sgtable(at->dev, sgt, dir, 0);
 	if (ret)
 		goto err_table;
-	trace_hearth_map(b, ktime_get_ns() - t0);
+	trace_buf(map, b, t0);
 	return sgt;
 err_table:
 	sg_free_table(sgt);
@@ -103,12 +104,13 @@ err_free:
 static void buf_unmap(struct dma_buf_attachment *at, struct sg_table *sgt,
 		      enum dma_data_direction dir)
 {
+	struct hearth_buf *b = at->dmabuf->priv;
 	u64 t0 = ktime_get_ns();
 
 	dma_unmap_sgtable(at->dev, sgt, dir, 0);
 	sg_free_table(sgt);
 	kfree(sgt);
-	trace_hearth_unmap(at->dmabuf->priv, ktime_get_ns() - t0);
+	trace_buf(unmap, b, t0);
 }
 
 static void buf_release(struct dma_buf *dbuf)
@@ -122,26 +124,30 @@ static const struct dma_buf_ops buf_ops = {
 	.release = buf_release,
 };
 
-/**
- * dmabuf_file() - a new dma-buf, which holds a reference of the buffer
- * @b: borrowed
- *
- * Return: its file, or ERR_PTR.
- */
-struct file *dmabuf_file(struct hearth_buf *b)
+/* EXPORT: each dma-buf holds a reference of the buffer. */
+int dmabuf_export(struct hearth_call *c)
 {
 	DEFINE_DMA_BUF_EXPORT_INFO(info);
+	u64 t0 = ktime_get_ns();
 	struct dma_buf *dbuf;
+	struct hearth_buf *b;
 
+	if (c->get.flags || c->get.resv)
+		return -EINVAL;
+	b = pool_get(c->get.name, 0);
+	if (IS_ERR(b))
+		return PTR_ERR(b);
 	info.ops = &buf_ops;
 	info.size = b->bytes;
 	info.flags = O_RDWR | O_CLOEXEC;
 	info.priv = b;
-	kref_get(&b->ref);
 	dbuf = dma_buf_export(&info);
 	if (IS_ERR(dbuf)) {
 		pool_put(b);
-		return ERR_CAST(dbuf);
+		return PTR_ERR(dbuf);
 	}
-	return dbuf->file;
+	c->file = dbuf->file; /* and with it our reference */
+	call_describe(c, b);
+	trace_buf(export, b, t0);
+	return 0;
 }

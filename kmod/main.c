@@ -2,13 +2,10 @@
 /*
  * main.c - hearth.ko: parameters, /dev/hearth, and the listing in debugfs.
  */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
 #include <linux/debugfs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/seq_file.h>
-#include <linux/slab.h>
 
 #include "pool.h"
 #define CREATE_TRACE_POINTS
@@ -27,62 +24,21 @@ MODULE_PARM_DESC(watermark, "bytes that a shortage of memory leaves pinned");
 
 static struct dentry *debug_dir;
 
-/* ---- /sys/kernel/debug/hearth/buffers ---- */
-
-static void *list_at(struct seq_file *m, loff_t *pos)
+/* /sys/kernel/debug/hearth/buffers */
+static int buffers_show(struct seq_file *m, void *unused)
 {
-	struct hearth_dev_list *l = m->private;
+	struct hearth_call c = {};
+	const struct hearth_dev_list *l = &c.list;
 
-	if (!*pos)
-		return SEQ_START_TOKEN;
-	l->cookie = *pos - 1;
-	return pool_next(l) ? NULL : l;
-}
-
-static void *list_start(struct seq_file *m, loff_t *pos)
-{
-	m->private = kzalloc(sizeof(struct hearth_dev_list), GFP_KERNEL);
-	return m->private ? list_at(m, pos) : ERR_PTR(-ENOMEM);
-}
-
-/* A position is one more than the id after which to go on. */
-static void *list_next(struct seq_file *m, void *v, loff_t *pos)
-{
-	struct hearth_dev_list *l = v;
-
-	*pos = v == SEQ_START_TOKEN ? 1 : l->cookie + 1;
-	return list_at(m, pos);
-}
-
-static void list_stop(struct seq_file *m, void *v)
-{
-	kfree(m->private);
-	m->private = NULL;
-}
-
-static int list_show(struct seq_file *m, void *v)
-{
-	struct hearth_dev_list *l = v;
-
-	if (v == SEQ_START_TOKEN)
-		seq_puts(m, "id bytes page uid open sealed idle_ms name\n");
-	else
-		seq_printf(m, "%llu %llu %lu %u %u %u %llu %s\n", l->id,
-			   l->bytes, 1ul << l->hpage_shift, l->uid, l->open,
+	seq_puts(m, "id bytes page uid open sealed idle_ms name\n");
+	while (!pool_list(&c) && !seq_has_overflowed(m))
+		seq_printf(m, "%llu %llu %llu %u %u %u %llu %s\n", l->id,
+			   l->bytes, 1ull << l->hpage_shift, l->uid, l->open,
 			   !!(l->seals & F_SEAL_FUTURE_WRITE),
 			   div_u64(l->idle_ns, NSEC_PER_MSEC), l->name);
 	return 0;
 }
-
-static const struct seq_operations buffers_sops = {
-	.start = list_start,
-	.next = list_next,
-	.stop = list_stop,
-	.show = list_show,
-};
-DEFINE_SEQ_ATTRIBUTE(buffers);
-
-/* ---- the device ---- */
+DEFINE_SHOW_ATTRIBUTE(buffers);
 
 static const struct file_operations hearth_fops = {
 	.owner = THIS_MODULE,

@@ -2,9 +2,6 @@
 /*
  * pool.c - buffers by name: pinning, charging, finding, forgetting.
  */
-#include <linux/cgroup.h>
-#include <linux/cred.h>
-#include <linux/ctype.h>
 #include <linux/file.h>
 #include <linux/hugetlb.h>
 #include <linux/magic.h>
@@ -16,40 +13,11 @@
 #include "pool.h"
 #include "trace.h"
 
-#define SEALS	  (F_SEAL_SHRINK | F_SEAL_GROW)
-#define MAX_USERS 4096
-
-/**
- * struct hearth_user - a charge, or a limit, or both; else it is not kept
- * @node:  in pool.users
- * @uid:   in the initial user namespace
- * @used:  bytes of this user's buffers, with or without a name
- * @limit: ~0: max_uid_bytes
- */
-struct hearth_user {
-	struct list_head node;
-	u32 uid;
-	u64 used;
-	u64 limit;
-};
+#define MAX_BUFS 4096 /* they are searched one by one */
 
 DEFINE_SPINLOCK(pool_lock);
-struct hearth_pool pool = {
-	.bufs = LIST_HEAD_INIT(pool.bufs),
-	.victims = LIST_HEAD_INIT(pool.victims),
-	.users = LIST_HEAD_INIT(pool.users),
-};
-static u32 nr_users;
-
-u64 pool_cgroup(void)
-{
-	u64 id;
-
-	rcu_read_lock();
-	id = cgroup_id(task_dfl_cgroup(current));
-	rcu_read_unlock();
-	return id;
-}
+struct hearth_pool pool = { .bufs = LIST_HEAD_INIT(pool.bufs) };
+static struct hearth_user users[1024];
 
 u32 pool_seals(const struct hearth_buf *b)
 {
@@ -58,111 +26,80 @@ u32 pool_seals(const struct hearth_buf *b)
 
 /* ---- users ---- */
 
+/* Locked. A user's place in the table, or a free one; NULL if there is none. */
 static struct hearth_user *user_find(u32 uid)
 {
-	struct hearth_user *u;
+	struct hearth_user *u, *vacant = NULL;
 
-	lockdep_assert_held(&pool_lock);
-	list_for_each_entry(u, &pool.users, node)
-		if (u->uid == uid)
+	for (u = users; u < users + ARRAY_SIZE(users); u++) {
+		if (!u->used && !u->own)
+			vacant = u;
+		else if (u->uid == uid)
 			return u;
-	return NULL;
+	}
+	if (vacant)
+		vacant->uid = uid;
+	return vacant;
 }
 
-/* Locked. Adds @fresh where there is none, and says so by taking it. */
-static struct hearth_user *user_add(u32 uid, struct hearth_user **fresh)
+static bool fits(u64 used, u64 more, u64 limit)
 {
-	struct hearth_user *u = user_find(uid);
-
-	if (u || !*fresh || nr_users >= MAX_USERS)
-		return u;
-	u = *fresh;
-	*fresh = NULL;
-	u->uid = uid;
-	u->limit = ~0ull;
-	list_add(&u->node, &pool.users);
-	nr_users++;
-	return u;
-}
-
-/* Locked. Return: what to kfree, if nothing needs it any more. */
-static struct hearth_user *user_drop(struct hearth_user *u)
-{
-	if (!u || u->used || u->limit != ~0ull)
-		return NULL;
-	list_del(&u->node);
-	nr_users--;
-	return u;
+	return used <= limit && more <= limit - used;
 }
 
 static int charge(struct hearth_buf *b)
 {
-	struct hearth_user *fresh = kzalloc(sizeof(*fresh), GFP_KERNEL);
-	struct hearth_user *u, *gone = NULL;
-	u64 limit, max = READ_ONCE(max_bytes);
+	struct hearth_user *u;
 	int ret = 0;
 
-	if (!fresh)
-		return -ENOMEM;
 	spin_lock(&pool_lock);
-	u = user_add(b->uid, &fresh);
-	limit = !u ? 0 : u->limit != ~0ull ? u->limit : READ_ONCE(max_uid_bytes);
-	if (!u || pool.bytes > max || b->bytes > max - pool.bytes)
+	u = user_find(b->uid);
+	if (!u || !fits(pool.bytes, b->bytes, READ_ONCE(max_bytes))) {
 		ret = -ENOSPC;
-	else if (u->used > limit || b->bytes > limit - u->used)
+	} else if (!fits(u->used, b->bytes,
+			 u->own ? u->limit : READ_ONCE(max_uid_bytes))) {
 		ret = -EDQUOT;
-	if (ret) {
-		gone = user_drop(u);
 	} else {
-		u->used += b->bytes;
 		pool.bytes += b->bytes;
+		u->used += b->bytes;
 		b->user = u;
 	}
 	spin_unlock(&pool_lock);
-	kfree(fresh);
-	kfree(gone);
 	return ret;
 }
 
 static void uncharge(struct hearth_buf *b)
 {
-	struct hearth_user *gone;
-
-	if (!b->user)
-		return;
 	spin_lock(&pool_lock);
-	pool.bytes -= b->bytes;
-	b->user->used -= b->bytes;
-	gone = user_drop(b->user);
+	if (b->user) {
+		pool.bytes -= b->bytes;
+		b->user->used -= b->bytes;
+	}
 	b->user = NULL;
 	spin_unlock(&pool_lock);
-	kfree(gone);
 }
 
-int pool_limit(struct hearth_dev_limit *a)
+int pool_limit(struct hearth_call *c)
 {
-	struct hearth_user *fresh = NULL, *u, *gone;
+	struct hearth_dev_limit *l = &c->limit;
+	struct hearth_user *u;
 	int ret = 0;
 
-	if ((a->flags & ~HEARTH_DEV_SET) || a->uid == (u32)-1)
+	if ((l->flags & ~HEARTH_DEV_SET) || l->uid == (u32)-1)
 		return -EINVAL;
-	if (a->flags & HEARTH_DEV_SET) {
-		fresh = kzalloc(sizeof(*fresh), GFP_KERNEL);
-		if (!fresh)
-			return -ENOMEM;
-	}
 	spin_lock(&pool_lock);
-	u = user_add(a->uid, &fresh);
-	if (u && (a->flags & HEARTH_DEV_SET))
-		u->limit = a->limit;
-	else if (a->flags & HEARTH_DEV_SET)
+	u = user_find(l->uid);
+	if (!u) {
 		ret = -ENOSPC;
-	a->limit = u ? u->limit : ~0ull;
-	a->used = u ? u->used : 0;
-	gone = user_drop(u);
+	} else {
+		if (l->flags & HEARTH_DEV_SET) {
+			u->own = l->limit != ~0ull;
+			u->limit = l->limit;
+		}
+		l->limit = u->own ? u->limit : ~0ull;
+		l->used = u->used;
+	}
 	spin_unlock(&pool_lock);
-	kfree(fresh);
-	kfree(gone);
 	return ret;
 }
 
@@ -283,27 +220,13 @@ void pool_put(struct hearth_buf *b)
 	kref_put(&b->ref, buf_free);
 }
 
-static int check_name(const char *s)
+static bool name_valid(const char *s)
 {
-	size_t i, n = strnlen(s, HEARTH_DEV_NAME);
+	size_t n = strnlen(s, HEARTH_DEV_NAME);
 
-	if (!n || n == HEARTH_DEV_NAME)
-		return -EINVAL;
-	for (i = 0; i < n; i++)
-		if (!(isascii(s[i]) && isalnum(s[i])) && !strchr("._:-", s[i]))
-			return -EINVAL;
-	return 0;
-}
-
-static struct hearth_buf *find(const char *name)
-{
-	struct hearth_buf *b;
-
-	lockdep_assert_held(&pool_lock);
-	list_for_each_entry(b, &pool.bufs, node)
-		if (!strcmp(b->name, name))
-			return b;
-	return NULL;
+	return n && n < HEARTH_DEV_NAME &&
+	       strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+			 "0123456789._:-") == n;
 }
 
 /*
@@ -313,6 +236,7 @@ static struct hearth_buf *find(const char *name)
  */
 static int buf_file(struct hearth_buf *b, int fd)
 {
+	const u32 seals = F_SEAL_SHRINK | F_SEAL_GROW;
 	struct inode *inode;
 
 	b->memfd = fget(fd);
@@ -321,7 +245,7 @@ static int buf_file(struct hearth_buf *b, int fd)
 	inode = file_inode(b->memfd);
 	if (inode->i_sb->s_magic != HUGETLBFS_MAGIC || !S_ISREG(inode->i_mode))
 		return -EINVAL;
-	if ((pool_seals(b) & SEALS) != SEALS)
+	if ((pool_seals(b) & seals) != seals)
 		return -EINVAL;
 	if (!(b->memfd->f_mode & FMODE_WRITE))
 		return -EACCES;
@@ -335,15 +259,29 @@ static int buf_file(struct hearth_buf *b, int fd)
 	return 0;
 }
 
+/* Locked. Return: the buffer of that name, and id if not 0, or ERR_PTR. */
+static struct hearth_buf *find(const char *name, u64 id)
+{
+	struct hearth_buf *b;
+
+	lockdep_assert_held(&pool_lock);
+	list_for_each_entry(b, &pool.bufs,
+			    node) if (!strcmp(b->name, name)) return id &&
+			id != b->id
+		? ERR_PTR(-ESTALE)
+		: b;
+	return ERR_PTR(-ENOENT);
+}
+
 /* Gives it its name; consumes nothing. */
 static int buf_publish(struct hearth_buf *b)
 {
 	int ret = 0;
 
 	spin_lock(&pool_lock);
-	if (find(b->name)) {
+	if (!IS_ERR(find(b->name, 0))) {
 		ret = -EEXIST;
-	} else if (pool.nr_bufs >= HEARTH_MAX_BUFS) {
+	} else if (pool.nr_bufs >= MAX_BUFS) {
 		ret = -ENOSPC;
 	} else {
 		b->id = pool.next_id++;
@@ -357,23 +295,23 @@ static int buf_publish(struct hearth_buf *b)
 	return ret;
 }
 
-/**
- * pool_create() - pin a memfd and give it a name
- * @a: from user space; filled in even on error as far as it is known
- */
-int pool_create(struct hearth_dev_create *a)
+/* CREATE: fills in what it knows even when it fails. */
+int pool_create(struct hearth_call *c)
 {
+	struct hearth_dev_create *a = &c->create;
 	u64 t0 = ktime_get_ns();
 	struct hearth_buf *b;
 	int ret;
 
-	if (a->flags || a->resv || a->uid == (u32)-1 || check_name(a->name))
+	if (a->flags || a->resv || a->uid == (u32)-1)
 		return -EINVAL;
-	b = pool_get(a->name); /* before minutes of work */
+	b = pool_get(a->name, 0); /* before all that work */
 	if (!IS_ERR(b)) {
 		pool_put(b);
 		return -EEXIST;
 	}
+	if (PTR_ERR(b) != -ENOENT)
+		return PTR_ERR(b);
 	b = kzalloc(struct_size(b, on_node, nr_node_ids), GFP_KERNEL);
 	if (!b)
 		return -ENOMEM;
@@ -381,50 +319,58 @@ int pool_create(struct hearth_dev_create *a)
 	strscpy(b->name, a->name, sizeof(b->name));
 	b->uid = a->uid;
 	ret = buf_file(b, a->memfd);
-	if (ret)
-		goto out;
 	a->bytes = b->bytes;
-	ret = charge(b);
-	if (ret)
-		goto out;
-	ret = pin(b, a->uaddr);
-	if (ret)
-		goto out;
+	if (!ret)
+		ret = charge(b);
+	if (!ret)
+		ret = pin(b, a->uaddr);
 	a->pin_ns = ktime_get_ns() - t0;
-	ret = buf_publish(b);
-	if (ret)
-		goto out;
-	a->id = b->id;
-	a->hpage_shift = b->shift;
-	a->nents = b->nents;
-	trace_hearth_create(b, a->pin_ns);
-out:
+	if (!ret)
+		ret = buf_publish(b);
+	if (!ret) {
+		a->id = b->id;
+		a->hpage_shift = b->shift;
+		a->nents = b->nents;
+		trace_buf(create, b, t0);
+	}
 	pool_put(b);
 	return ret;
 }
 
 /* ---- by name ---- */
 
-/* A reference, as it is used now. Return: it, or ERR_PTR. */
-struct hearth_buf *pool_get(const char *name)
+/* A reference to what is the most recently used one now, or ERR_PTR. */
+struct hearth_buf *pool_get(const char *name, u64 id)
 {
 	struct hearth_buf *b;
 
-	if (check_name(name))
+	if (!name_valid(name))
 		return ERR_PTR(-EINVAL);
 	spin_lock(&pool_lock);
-	b = find(name);
-	if (b)
+	b = find(name, id);
+	if (!IS_ERR(b)) {
+		b->used_ns = ktime_get_ns();
+		list_move_tail(&b->node, &pool.bufs);
 		kref_get(&b->ref);
+	}
 	spin_unlock(&pool_lock);
-	return b ? b : ERR_PTR(-ENOENT);
+	return b;
+}
+
+int pool_touch(struct hearth_call *c)
+{
+	struct hearth_buf *b = pool_get(c->destroy.name, c->destroy.id);
+
+	if (!IS_ERR(b))
+		pool_put(b);
+	return PTR_ERR_OR_ZERO(b);
 }
 
 /* Locked. The name's reference, and the module's, are the caller's now. */
 void pool_unname(struct hearth_buf *b)
 {
 	lockdep_assert_held(&pool_lock);
-	list_del_init(&b->node);
+	list_del(&b->node);
 	pool.nr_bufs--;
 }
 
@@ -433,31 +379,21 @@ void pool_unname(struct hearth_buf *b)
  * which the lock is needed. Files that were opened anew, and mappings of them,
  * hold the dentry.
  */
-bool pool_idle(struct hearth_buf *b)
+bool pool_idle(const struct hearth_buf *b)
 {
 	return kref_read(&b->ref) == 1 && file_count(b->memfd) == 1 &&
 	       d_count(b->memfd->f_path.dentry) == 1;
 }
 
-/* Locked. Return: the buffer, if @a names it and its id. */
-static struct hearth_buf *find_id(const struct hearth_dev_destroy *a)
-{
-	struct hearth_buf *b = find(a->name);
-
-	if (!b)
-		return ERR_PTR(-ENOENT);
-	return a->id && a->id != b->id ? ERR_PTR(-ESTALE) : b;
-}
-
-int pool_destroy(const struct hearth_dev_destroy *a)
+int pool_destroy(struct hearth_call *c)
 {
 	u64 t0 = ktime_get_ns();
 	struct hearth_buf *b;
 
-	if (check_name(a->name))
+	if (!name_valid(c->destroy.name))
 		return -EINVAL;
 	spin_lock(&pool_lock);
-	b = find_id(a);
+	b = find(c->destroy.name, c->destroy.id);
 	if (!IS_ERR(b))
 		pool_unname(b);
 	spin_unlock(&pool_lock);
@@ -465,41 +401,22 @@ int pool_destroy(const struct hearth_dev_destroy *a)
 		return PTR_ERR(b);
 	if (kref_read(&b->ref) == 1) /* and nobody can get another one */
 		pool_release(b);
-	trace_hearth_destroy(b, ktime_get_ns() - t0);
+	trace_buf(destroy, b, t0);
 	pool_put(b);
 	module_put(THIS_MODULE); /* the open device still holds one */
 	return 0;
 }
 
-int pool_touch(const struct hearth_dev_destroy *a)
+/* LIST: the buffer with the smallest id above the cookie. */
+int pool_list(struct hearth_call *c)
 {
-	struct hearth_buf *b;
-
-	if (check_name(a->name))
-		return -EINVAL;
-	spin_lock(&pool_lock);
-	b = find_id(a);
-	if (!IS_ERR(b)) {
-		b->used_ns = ktime_get_ns();
-		list_move_tail(&b->node, &pool.bufs);
-	}
-	spin_unlock(&pool_lock);
-	return PTR_ERR_OR_ZERO(b);
-}
-
-/**
- * pool_next() - the buffer with the smallest id above a cookie
- * @l: in: cookie; out: all of it
- * Return: 0, or -ENOENT.
- */
-int pool_next(struct hearth_dev_list *l)
-{
+	struct hearth_dev_list *l = &c->list;
 	struct hearth_buf *b, *best = NULL;
 
 	spin_lock(&pool_lock);
-	list_for_each_entry(b, &pool.bufs, node)
-		if (b->id > l->cookie && (!best || b->id < best->id))
-			best = b;
+	list_for_each_entry(b, &pool.bufs,
+			    node) if (b->id > l->cookie &&
+				      (!best || b->id < best->id)) best = b;
 	if (best) {
 		memcpy(l->name, best->name, sizeof(l->name));
 		l->cookie = best->id;
@@ -515,16 +432,16 @@ int pool_next(struct hearth_dev_list *l)
 	return best ? 0 : -ENOENT;
 }
 
-void pool_info(struct hearth_dev_info *a)
+int pool_info(struct hearth_call *c)
 {
+	struct hearth_dev_info *a = &c->info;
 	struct hearth_buf *b;
 
 	a->abi = HEARTH_DEV_ABI;
 	if (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0))
 		a->features = HEARTH_DEV_F_FOLIOS;
 	spin_lock(&pool_lock);
-	list_for_each_entry(b, &pool.bufs, node)
-		a->nr_idle += pool_idle(b);
+	list_for_each_entry(b, &pool.bufs, node) a->nr_idle += pool_idle(b);
 	a->nr_bufs = pool.nr_bufs;
 	a->total_bytes = pool.bytes;
 	a->nr_shrunk = pool.nr_shrunk;
@@ -533,4 +450,5 @@ void pool_info(struct hearth_dev_info *a)
 	a->max_bytes = READ_ONCE(max_bytes);
 	a->uid_bytes = READ_ONCE(max_uid_bytes);
 	a->watermark = READ_ONCE(watermark);
+	return 0;
 }

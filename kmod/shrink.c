@@ -26,13 +26,17 @@
 static struct workqueue_struct *wq;
 static DECLARE_WAIT_QUEUE_HEAD(done);
 
-/* Locked. Pages of PAGE_SIZE that the system would get for it. */
-static unsigned long gain(struct hearth_buf *b)
+/*
+ * Locked. Pages of PAGE_SIZE that the system would get for it; 0 if it must
+ * stay.
+ */
+static unsigned long gain(const struct hearth_buf *b)
 {
 	unsigned long n = 0;
 	int nid;
 
-	if (!pool_idle(b))
+	if (!pool_idle(b) || pool.bytes < b->bytes ||
+	    pool.bytes - b->bytes < READ_ONCE(watermark))
 		return 0;
 	for_each_online_node(nid)
 		n += min_t(unsigned long, b->on_node[nid],
@@ -40,51 +44,16 @@ static unsigned long gain(struct hearth_buf *b)
 	return n << (b->shift - PAGE_SHIFT);
 }
 
-/* Locked. May it go without leaving less than the watermark? */
-static bool spare(const struct hearth_buf *b)
-{
-	u64 keep = READ_ONCE(watermark);
-
-	return pool.bytes >= b->bytes && pool.bytes - b->bytes >= keep;
-}
-
-/* Locked. Take the least recently used one that is worth it, if none is going. */
-static unsigned long take_one(void)
-{
-	struct hearth_buf *b;
-	unsigned long n;
-
-	lockdep_assert_held(&pool_lock);
-	if (!list_empty(&pool.victims))
-		return 0;
-	list_for_each_entry(b, &pool.bufs, node) {
-		n = spare(b) ? gain(b) : 0;
-		if (!n)
-			continue;
-		pool_unname(b);
-		list_add_tail(&b->node, &pool.victims);
-		pool.nr_shrunk++;
-		pool.shrunk_bytes += b->bytes;
-		return n;
-	}
-	return 0;
-}
-
 /* The name's references, its own and the module's, are given up here. */
 static void work_fn(struct work_struct *work)
 {
-	struct hearth_buf *b;
+	struct hearth_buf *b = pool.victim;
 	u64 t0 = ktime_get_ns();
 
-	spin_lock(&pool_lock);
-	b = list_first_entry_or_null(&pool.victims, struct hearth_buf, node);
-	spin_unlock(&pool_lock);
-	if (!b)
-		return;
 	pool_release(b);
-	trace_hearth_shrink(b, ktime_get_ns() - t0);
+	trace_buf(shrink, b, t0);
 	spin_lock(&pool_lock);
-	list_del(&b->node);
+	pool.victim = NULL;
 	spin_unlock(&pool_lock);
 	wake_up_all(&done);
 	pool_put(b);
@@ -92,98 +61,96 @@ static void work_fn(struct work_struct *work)
 }
 static DECLARE_WORK(work, work_fn);
 
-static unsigned long take(void)
-{
-	unsigned long n;
-
-	spin_lock(&pool_lock);
-	n = take_one();
-	spin_unlock(&pool_lock);
-	if (n)
-		queue_work(wq, &work);
-	return n;
-}
-
 static unsigned long count(struct shrinker *s, struct shrink_control *sc)
 {
 	struct hearth_buf *b;
 	unsigned long n = 0;
 
 	spin_lock(&pool_lock);
-	if (list_empty(&pool.victims))
-		list_for_each_entry(b, &pool.bufs, node)
-			n += spare(b) ? gain(b) : 0;
+	if (!pool.victim)
+		list_for_each_entry(b, &pool.bufs, node) n += gain(b);
 	spin_unlock(&pool_lock);
 	return n;
 }
 
+/*
+ * One at a time: what is to be had for the others is only known when its pages
+ * have come back.
+ */
 static unsigned long scan(struct shrinker *s, struct shrink_control *sc)
 {
-	unsigned long n = take();
+	struct hearth_buf *b;
+	unsigned long n = 0;
 
+	spin_lock(&pool_lock);
+	if (pool.victim)
+		goto out;
+	list_for_each_entry(b, &pool.bufs, node)
+	{
+		n = gain(b);
+		if (!n)
+			continue;
+		pool_unname(b);
+		pool.victim = b;
+		pool.nr_shrunk++;
+		pool.shrunk_bytes += b->bytes;
+		queue_work(wq, &work);
+		break;
+	}
+out:
+	spin_unlock(&pool_lock);
 	return n ? n : SHRINK_STOP;
 }
 
 static int last_round(struct notifier_block *nb, unsigned long unused,
 		      void *freed)
 {
-	unsigned long n = take();
+	unsigned long n = scan(NULL, NULL);
 
-	wait_event_timeout(done, list_empty(&pool.victims), OOM_WAIT);
-	*(unsigned long *)freed += n;
+	wait_event_timeout(done, !READ_ONCE(pool.victim), OOM_WAIT);
+	*(unsigned long *)freed += n == SHRINK_STOP ? 0 : n;
 	return NOTIFY_OK;
 }
 
 static struct notifier_block oom_nb = { .notifier_call = last_round };
+static struct shrinker *shrinker;
 
 /*
  * With a batch that large a scan takes place only when about everything that
  * can be counted is asked for, which is to say that reclaim is in trouble;
  * reading files through the page cache does not get there.
  */
-#define BATCH (LONG_MAX / 2)
-
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
-
-static struct shrinker *shrinker;
-
 static int shrinker_start(void)
 {
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	static struct shrinker before_6_7;
+
+	shrinker = &before_6_7;
+#else
 	shrinker = shrinker_alloc(0, "hearth");
 	if (!shrinker)
 		return -ENOMEM;
+#endif
 	shrinker->count_objects = count;
 	shrinker->scan_objects = scan;
-	shrinker->batch = BATCH;
+	shrinker->seeks = DEFAULT_SEEKS;
+	shrinker->batch = LONG_MAX / 2;
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	return register_shrinker(shrinker, "hearth");
+#else
 	shrinker_register(shrinker);
 	return 0;
-}
-
-static void shrinker_stop(void)
-{
-	shrinker_free(shrinker);
-}
-
-#else
-
-static struct shrinker shrinker = {
-	.count_objects = count,
-	.scan_objects = scan,
-	.batch = BATCH,
-	.seeks = DEFAULT_SEEKS,
-};
-
-static int shrinker_start(void)
-{
-	return register_shrinker(&shrinker, "hearth");
-}
-
-static void shrinker_stop(void)
-{
-	unregister_shrinker(&shrinker);
-}
-
 #endif
+}
+
+static void shrinker_stop(void)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	unregister_shrinker(shrinker);
+#else
+	shrinker_free(shrinker);
+#endif
+}
 
 int shrink_init(void)
 {
@@ -196,10 +163,8 @@ int shrink_init(void)
 	if (ret)
 		goto err_wq;
 	ret = register_oom_notifier(&oom_nb);
-	if (ret)
-		goto err_shrinker;
-	return 0;
-err_shrinker:
+	if (!ret)
+		return 0;
 	shrinker_stop();
 err_wq:
 	destroy_workqueue(wq);
