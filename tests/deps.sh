@@ -9,7 +9,7 @@ packages="build-essential pkg-config liburing-dev libseccomp-dev libssl-dev
 	libutf8proc-dev ca-certificates"
 if [ "${1:-}" = test ]; then
 	packages="$packages check libsubunit-dev clang libclang-rt-dev python3
-		procps util-linux mandoc git
+		procps util-linux mandoc git systemd strace
 		qemu-system-x86 cpio busybox-static e2fsprogs kmod xz-utils
 		flex bison bc libelf-dev libdrm-dev"
 fi

@@ -31,6 +31,8 @@ files() {
 		echo "$O/systemd/$b 644 $unit/$d/$(echo "$b" |
 			sed 's/-user\././')"
 	done
+	echo "daemon/systemd/hearth.sysusers 644 $lib/sysusers.d/hearth.conf"
+	echo "daemon/systemd/hearth.tmpfiles 644 $lib/tmpfiles.d/hearth.conf"
 }
 
 links() {
@@ -51,7 +53,13 @@ install)
 		install -D -m "$mode" "$src" "$dst"
 	done
 	links | while read -r to at; do ln -sf "$to" "$at"; done
-	if [ -z "$DESTDIR" ] && [ "$(id -u)" -eq 0 ]; then ldconfig; fi
+	if [ -z "$DESTDIR" ] && [ "$(id -u)" -eq 0 ]; then
+		ldconfig
+		echo "to start the service: systemd-sysusers hearth.conf &&" \
+			"systemd-tmpfiles --create hearth.conf &&" \
+			"systemctl daemon-reload &&" \
+			"systemctl enable --now hearthd.socket hearthd"
+	fi
 	;;
 uninstall)
 	{

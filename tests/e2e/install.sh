@@ -16,7 +16,8 @@ make --no-print-directory O="$rel" DEPS=0 DESTDIR="$dest" PREFIX=/usr install >/
 for f in bin/hearth sbin/hearthd lib/libhearth.so include/hearth.h \
 	lib/pkgconfig/hearth.pc share/man/man1/hearth.1 \
 	share/bash-completion/completions/hearth \
-	lib/systemd/system/hearthd.service; do
+	lib/systemd/system/hearthd.service lib/systemd/user/hearthd.socket \
+	lib/sysusers.d/hearth.conf lib/tmpfiles.d/hearth.conf; do
 	[ -e "$dest/usr/$f" ] || { echo "missing after install: $f"; exit 1; }
 done
 "$dest/usr/bin/hearth" version >/dev/null
