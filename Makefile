@@ -36,7 +36,8 @@ Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),,@echo "  $(1)	$(2)";)
 
 ARCH := $(shell uname -m)
-PKGS := liburing libseccomp libcrypto
+PKGS := liburing libseccomp libcrypto libdrm
+DRM_CFLAGS := $(shell pkg-config --cflags libdrm 2>/dev/null)
 WARN := -Wall -Wextra -Wundef -Wshadow -Wvla -Wstrict-prototypes \
 	-Wmissing-prototypes -Wdeclaration-after-statement \
 	-Wimplicit-fallthrough -Wwrite-strings -Wpointer-arith \
@@ -46,13 +47,13 @@ HARDEN := -fstack-protector-strong -fPIE \
 	$(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 # Kernels give the same bits on every CPU level: no contraction, ever.
 BASE := -std=gnu11 -g -O2 -ffp-contract=off -fno-strict-aliasing -pthread \
-	-D_GNU_SOURCE -DHEARTH_VERSION=\"$(VERSION)\" -MMD -MP
+	-D_GNU_SOURCE -DHEARTH_VERSION=\"$(VERSION)\" -MMD -MP $(DRM_CFLAGS)
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -DHEARTH_SANITIZE)
 ALL_CFLAGS = $(BASE) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -pthread $(SANFLAGS) $(LDFLAGS)
-LIBS_D = -luring -lseccomp -lcrypto $(LIBS_L)
-LIBS_T = -lcurl -ljansson -ledit -lz $(LIBS_L)
+LIBS_D = -luring -lseccomp -lcrypto -ldrm $(LIBS_L)
+LIBS_T = -lcurl -ljansson -ledit -lz -ldrm $(LIBS_L)
 LIBS_L := -lutf8proc -lm
 LIBS_V = -Wl,--as-needed -ldrm
 
@@ -199,7 +200,7 @@ comma := ,
 D_LIBS := $(O)/libdaemon.a $(O)/libkernels.a $(O)/libhearth.a
 $(O)/hearthd: $(O)/daemon/main.o $(D_LIBS)
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_D)
-$(O)/hearth: $(call obj,$(TOOL_SRC)) $(O)/libhearth.a
+$(O)/hearth: $(call obj,$(TOOL_SRC) daemon/gpu.c kernels/cpu.c) $(O)/libhearth.a
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_T)
 
 bins-tests: $(CHECKS:%=$(O)/tests/%) $(HELPERS:%=$(O)/tests/%) \
@@ -222,7 +223,7 @@ $(O)/examples/%: libclient/examples/%.c $(O)/libhearth.a
 FUZZ_CC ?= clang
 FUZZ_FLAGS := -std=gnu11 -g -O1 -ffp-contract=off -fno-strict-aliasing \
 	-D_GNU_SOURCE -DHEARTH_VERSION=\"$(VERSION)\" -DHEARTH_FUZZ -pthread \
-	-Ilibclient/include -MMD -MP -w
+	-Ilibclient/include $(DRM_CFLAGS) -MMD -MP -w
 FUZZ_SAN := -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all
 FUZZ_OBJ := $(patsubst %.c,$(O)/fuzz/%.o,$(KERNEL_SRC) $(DAEMON_SRC) \

@@ -103,7 +103,7 @@ static void reply_stats(struct mon_client *cl, uint32_t seq)
 	uint64_t sum[4] = { 0 };
 	uint32_t n_sessions = 0;
 	uint32_t n_models = 0;
-	char buf[4096];
+	char buf[8192];
 	size_t i;
 	int n;
 
@@ -142,6 +142,7 @@ static void reply_stats(struct mon_client *cl, uint32_t seq)
 		(unsigned long long)stat_of(&st->n_sessions),
 		(unsigned long long)sum[0], (unsigned long long)sum[1],
 		(unsigned long long)sum[2], (unsigned long long)sum[3]);
+	n += mon_gpu_print(m, buf + n, sizeof(buf) - (size_t)n);
 	mon_reply(cl, WIRE_TEXT_REPLY, seq, buf, n, NULL, 0);
 }
 
@@ -481,6 +482,7 @@ int mon_run(struct mon *m)
 	int err = mon_engine_start(m);
 
 	mon_notify_start(m);
+	mon_gpu_find(m);
 	idle_check(m);
 	while (!err && !m->stop)
 		loop_run(m->loop, true);

@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "conf.h"
+#include "gpu.h"
 #include "loop.h"
 #include "proc.h"
 #include "spawn.h"
@@ -170,6 +171,8 @@ struct mon {
 	uint64_t t_start;
 	uint64_t n_accepted;
 	uint64_t n_refused;
+	struct gpu gpus[GPU_MAX];
+	int n_gpus;
 	int reserve; /* an fd to give away when there are none */
 	int fail;    /* why it stops, when that is no good reason */
 	bool stop;
@@ -194,6 +197,11 @@ void mon_error(struct mon_client *cl, uint32_t seq, int err, const char *fmt,
 /* mon_notify.c */
 void mon_notify_start(struct mon *m);  /* heartbeats, if systemd wants them */
 void mon_notify_status(struct mon *m); /* a line for systemctl status */
+
+/* mon_gpu.c */
+void mon_gpu_find(struct mon *m);
+/* "gpu0 ..." lines for WIRE_STATS. Return bytes written, whole lines only. */
+int mon_gpu_print(const struct mon *m, char *buf, size_t n);
 
 /* mon_session.c */
 void mon_hello(struct mon_client *cl, uint32_t seq, const struct wire_hello *h);

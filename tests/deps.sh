@@ -4,14 +4,14 @@
 # Usage: tests/deps.sh [test]
 set -eu
 
-packages="build-essential pkg-config liburing-dev libseccomp-dev libssl-dev
+packages="build-essential pkg-config liburing-dev libseccomp-dev libssl-dev libdrm-dev
 	libcurl4-openssl-dev libjansson-dev libedit-dev zlib1g-dev
 	libutf8proc-dev ca-certificates"
 if [ "${1:-}" = test ]; then
 	packages="$packages check libsubunit-dev clang libclang-rt-dev python3
 		procps util-linux mandoc git systemd strace
 		qemu-system-x86 cpio busybox-static e2fsprogs kmod xz-utils
-		flex bison bc libelf-dev libdrm-dev"
+		flex bison bc libelf-dev"
 fi
 
 missing=
