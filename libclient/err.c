@@ -200,6 +200,7 @@ static const struct {
 	{ -EAGAIN, "not now: nothing there yet, or everything is in use" },
 	{ -EBADMSG, "the model image is not valid" },
 	{ -ECANCELED, "given up by the caller" },
+	{ -ECONNRESET, "the daemon was restarted and this could not go on" },
 	{ -ECONNREFUSED, "no daemon answers on the socket" },
 	{ -EDOM, "the model computed values that are no numbers" },
 	{ -EINVAL, "an argument is out of range" },

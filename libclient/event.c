@@ -99,7 +99,7 @@ static void end_text(struct hearth *h, struct req *r)
 static void tokens_event(struct hearth *h, struct req *r, uint32_t n,
 			 struct hearth_event *ev)
 {
-	const struct ring_token *tok = req_tokens(h, r);
+	const struct ring_token *tok = req_tokens(r);
 	bool hit = false;
 	uint32_t i;
 
@@ -126,7 +126,8 @@ static void failed(struct hearth *h, struct req *r, int32_t err,
 	ev->finish = HEARTH_FINISH_ERROR;
 	ev->err = err < 0 ? err : -EIO;
 	if (r->lost)
-		snprintf(h->ev_err, sizeof(h->ev_err), "%s", h->lost_why);
+		snprintf(h->ev_err, sizeof(h->ev_err), "%s",
+			 r->why ? r->why : h->lost_why);
 	else if (r->refused)
 		err_refusal(h->ev_err, sizeof(h->ev_err), r->reason, r->err,
 			    r->arg, r->limit);
@@ -139,10 +140,12 @@ static void failed(struct hearth *h, struct req *r, int32_t err,
 static void final_event(struct hearth *h, struct req *r,
 			struct hearth_event *ev)
 {
-	const struct ring_slot *s = req_slot(h, r);
+	const struct ring_slot *s = req_run_slot(r);
 	uint32_t finish = s ? s->finish : RING_FIN_ERROR;
 	int32_t err = s ? s->err : -EPROTO;
 
+	if (r->fin)
+		finish = r->fin;
 	if (r->refused || r->lost) {
 		finish = RING_FIN_ERROR;
 		err = r->err;
@@ -166,19 +169,19 @@ static void final_event(struct hearth *h, struct req *r,
 }
 
 /* Tokens that were not given out yet. */
-static uint32_t unseen(const struct hearth *h, struct req *r)
+static uint32_t unseen(const struct req *r)
 {
 	uint32_t n;
 
-	if (r->cut || r->refused)
+	if (r->cut)
 		return 0;
-	n = req_n_out(h, r);
+	n = req_n_out(r);
 	return n > r->n_seen ? n - r->n_seen : 0;
 }
 
-static uint32_t prefilled(const struct hearth *h, struct req *r)
+static uint32_t prefilled(const struct req *r)
 {
-	const struct ring_slot *s = req_slot(h, r);
+	const struct ring_slot *s = req_run_slot(r);
 	uint32_t n;
 
 	if (!s)
@@ -192,10 +195,11 @@ static bool wanted(const struct req *r, uint64_t id)
 	return !r->release && (!id || req_id(r) == id);
 }
 
-static bool has_news(const struct hearth *h, struct req *r)
+static bool has_news(struct req *r)
 {
-	return r->state == REQ_ENDED || unseen(h, r) ||
-	       (!r->n_seen && prefilled(h, r) > r->n_prefill);
+	req_settle(r);
+	return r->state == REQ_ENDED || unseen(r) ||
+	       (!r->n_seen && prefilled(r) > r->n_prefill);
 }
 
 bool event_pending(struct hearth *h, uint64_t id)
@@ -205,7 +209,7 @@ bool event_pending(struct hearth *h, uint64_t id)
 
 	for (i = 0; i < h->n_live; i++) {
 		r = &h->req[h->live[i]];
-		if (wanted(r, id) && has_news(h, r))
+		if (wanted(r, id) && has_news(r))
 			return true;
 	}
 	return false;
@@ -217,8 +221,8 @@ static bool look(struct hearth *h, struct req *r, struct hearth_event *ev)
 
 	ev->id = req_id(r);
 	ev->n_prompt = r->n_prompt;
-	n = unseen(h, r);
-	if (n && !req_tokens(h, r)) {
+	n = unseen(r);
+	if (n && !req_tokens(r)) {
 		conn_lose(h, -EPROTO,
 			  "the daemon put an answer outside its memory");
 		r->state = REQ_ENDED;
@@ -227,8 +231,8 @@ static bool look(struct hearth *h, struct req *r, struct hearth_event *ev)
 		n = 0;
 	}
 	if (!r->refused)
-		r->n_prefill = prefilled(h, r) > r->n_prefill ? prefilled(h, r)
-							      : r->n_prefill;
+		r->n_prefill = prefilled(r) > r->n_prefill ? prefilled(r)
+							   : r->n_prefill;
 	ev->n_prefill = r->n_prefill;
 	if (n)
 		tokens_event(h, r, n, ev);
@@ -252,7 +256,7 @@ static bool make_event(struct hearth *h, uint64_t id, struct hearth_event *ev)
 	for (i = 0; i < n; i++) {
 		at = (h->turn + i) % n;
 		r = &h->req[h->live[at]];
-		if (!wanted(r, id) || !has_news(h, r))
+		if (!wanted(r, id) || !has_news(r))
 			continue;
 		h->turn = at + 1;
 		return look(h, r, ev);
@@ -279,16 +283,21 @@ int event_next(struct hearth *h, uint64_t id, struct hearth_event *ev,
 	if (timeout_ms >= 0)
 		deadline = cring_now_ns() + (uint64_t)timeout_ms * 1000000ull;
 	h->text_n = 0;
+	h->alive_ms = CONN_ALIVE_MIN_MS;
 	cring_disarm(h);
 	for (;;) {
+		if (h->link.state != LINK_UP)
+			link_step(h);
 		if (h->n_deferred)
 			req_flush(h);
 		if (!h->lost)
 			cring_drain(h);
 		if (make_event(h, id, ev))
 			return 0;
-		if (h->lost)
+		if (h->lost) {
+			cring_arm(h);
 			return -ENOTCONN;
+		}
 		if (!conn_alive(h))
 			continue;
 		if (timeout_ms < 0 && !anything_live(h))
@@ -300,7 +309,10 @@ int event_next(struct hearth *h, uint64_t id, struct hearth_event *ev,
 				continue;
 			return -EAGAIN;
 		}
-		cring_sleep(h, id, deadline);
+		if (h->link.state == LINK_UP)
+			cring_sleep(h, id, deadline);
+		else
+			link_wait(h, deadline);
 	}
 }
 

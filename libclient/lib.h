@@ -16,11 +16,17 @@
 #include "image.h"
 #include "include/hearth.h"
 
+struct model_source;
+
 /**
  * struct hearth_model - an opened model
  * @im:       the checked image; all pointers in it live as long as the model
  * @image_fd: the image's memfd, or -1 when the memory is the caller's
- * @n_refs:   the handle, and one for each request that still needs the model
+ * @refs:     holders: the handle, each request that still needs the model,
+ *            and each connection that would open it again (these are counted
+ *            once more in the upper half)
+ * @src:      how to open it again, or NULL
+ * @id:       number at the daemon that opened it last; 0: as in @info
  * @resident: the daemon has it: @info.id may be named in requests
  * @lock:     held while @text is being made
  * @text:     tables of the text functions, NULL until the first use. Made
@@ -30,7 +36,9 @@
 struct hearth_model {
 	struct image im;
 	int image_fd;
-	int n_refs;
+	uint64_t refs;
+	struct model_source *src;
+	uint32_t id;
 	bool resident;
 	pthread_mutex_t lock;
 	void *text;
@@ -51,6 +59,14 @@ int model_new_mem(struct hearth_model **out, const void *p, size_t n,
 /* One more, one less holder of @m; the last one frees it. NULL is legal. */
 struct hearth_model *model_get(const struct hearth_model *m);
 void model_put(struct hearth_model *m);
+
+/* The same for a connection, which is nobody who uses it. */
+struct hearth_model *model_keep(const struct hearth_model *m);
+void model_drop(struct hearth_model *m);
+/* Holders that are no connections. */
+uint32_t model_n_users(const struct hearth_model *m);
+/* Its number at the daemon, as far as known. */
+uint32_t model_id(const struct hearth_model *m);
 
 /* Free what the text functions hang on @m->text; NULL there is legal. */
 void text_free(struct hearth_model *m);

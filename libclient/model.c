@@ -11,6 +11,7 @@
 #include "conn.h"
 
 #define LOAD_TICK_MS 200
+#define KEEPER	     (1ull << 32) /* in refs: a connection */
 
 _Static_assert((int)HEARTH_MODEL_RESIDENT == (int)WIRE_MODEL_RESIDENT,
 	       "states");
@@ -54,7 +55,7 @@ static struct hearth_model *new_model(void)
 	if (!m)
 		return NULL;
 	m->image_fd = -1;
-	m->n_refs = 1;
+	m->refs = 1;
 	pthread_mutex_init(&m->lock, NULL);
 	return m;
 }
@@ -111,20 +112,64 @@ struct hearth_model *model_get(const struct hearth_model *cm)
 	struct hearth_model *m = (struct hearth_model *)(uintptr_t)cm;
 
 	if (m)
-		__atomic_add_fetch(&m->n_refs, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&m->refs, 1, __ATOMIC_RELAXED);
 	return m;
 }
 
-void model_put(struct hearth_model *m)
+struct hearth_model *model_keep(const struct hearth_model *cm)
 {
-	if (!m || __atomic_sub_fetch(&m->n_refs, 1, __ATOMIC_ACQ_REL))
+	struct hearth_model *m = (struct hearth_model *)(uintptr_t)cm;
+
+	__atomic_add_fetch(&m->refs, KEEPER + 1, __ATOMIC_RELAXED);
+	return m;
+}
+
+uint32_t model_n_users(const struct hearth_model *m)
+{
+	uint64_t n = __atomic_load_n(&m->refs, __ATOMIC_ACQUIRE);
+
+	return (uint32_t)n - (uint32_t)(n >> 32);
+}
+
+uint32_t model_id(const struct hearth_model *m)
+{
+	uint32_t id = __atomic_load_n(&m->id, __ATOMIC_RELAXED);
+
+	return id ? id : m->info.id;
+}
+
+static void close_all(const int *fds, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+static void put(struct hearth_model *m, uint64_t n)
+{
+	if ((uint32_t)__atomic_sub_fetch(&m->refs, n, __ATOMIC_ACQ_REL))
 		return;
 	text_free(m);
 	image_close(&m->im);
 	if (m->image_fd >= 0)
 		close(m->image_fd);
+	if (m->src)
+		close_all(m->src->fd, m->src->n_files);
+	free(m->src);
 	pthread_mutex_destroy(&m->lock);
 	free(m);
+}
+
+void model_put(struct hearth_model *m)
+{
+	if (m)
+		put(m, 1);
+}
+
+void model_drop(struct hearth_model *m)
+{
+	put(m, KEEPER + 1);
 }
 
 void hearth_model_close(struct hearth_model **m)
@@ -148,7 +193,10 @@ static int copy_info(struct hearth_model_info *dst,
 int hearth_model_info(const struct hearth_model *m,
 		      struct hearth_model_info *info)
 {
-	return copy_info(info, &m->info);
+	struct hearth_model_info i = m->info;
+
+	i.id = model_id(m);
+	return copy_info(info, &i);
 }
 
 bool hearth_model_meta(const struct hearth_model *m, const char *key,
@@ -228,6 +276,10 @@ static int take_model(struct hearth *h, struct conn_msg *msg,
 	info.n_params = m->info.n_params;
 	m->info = info;
 	m->resident = true;
+	if (!link_model(h, m)) {
+		model_put(m);
+		return err_set(h, -ENOMEM, "not enough memory for a model");
+	}
 	*out = m;
 	return 0;
 }
@@ -259,25 +311,52 @@ static int await_model(struct hearth *h, struct hearth_model **out,
 	}
 }
 
+/* A question about a number, which only one daemon has given: not for the
+ * next. */
+static int ask_id(struct hearth *h, enum wire_type type, uint32_t id,
+		  uint32_t flags)
+{
+	struct wire_id q = { .model = id, .flags = flags };
+	uint64_t session = h->link.n;
+	int err;
+
+	err = link_await(h);
+	if (!err && session == h->link.n)
+		err = conn_send(h, type, &q, sizeof(q), NULL, 0);
+	else if (!err)
+		err = -ECONNRESET;
+	if (err == -ECONNRESET)
+		err_set(h, err,
+			"the daemon was restarted: number %u is none of its "
+			"models",
+			id);
+	return err;
+}
+
 int hearth_model_open(struct hearth *h, struct hearth_model **out, uint32_t id)
 {
-	struct wire_id q = { .model = id };
 	int err;
 
 	*out = NULL;
-	err = conn_send(h, WIRE_OPEN, &q, sizeof(q), NULL, 0);
-	return err ? err : await_model(h, out, NULL, NULL);
+	err = ask_id(h, WIRE_OPEN, id, 0);
+	if (!err)
+		err = await_model(h, out, NULL, NULL);
+	cring_rearm(h);
+	return err;
 }
 
 int hearth_model_unload(struct hearth *h, uint32_t id, uint32_t flags)
 {
-	struct wire_id q = { .model = id, .flags = flags };
 	struct conn_msg m;
 	int err;
 
-	err = conn_send(h, WIRE_UNLOAD, &q, sizeof(q), NULL, 0);
+	if (flags & ~HEARTH_EVICT)
+		return err_set(h, -EINVAL, "unload: unknown flags (%#x)",
+			       flags);
+	err = ask_id(h, WIRE_UNLOAD, id, flags ? WIRE_EVICT : 0);
 	if (!err)
 		err = conn_recv(h, &m, CONN_ANSWER_MS);
+	cring_rearm(h);
 	if (err)
 		return err;
 	conn_msg_close(&m);
@@ -298,9 +377,8 @@ int hearth_model_list(struct hearth *h, struct hearth_model_info *info,
 	size_t i;
 	int err;
 
-	err = conn_send(h, WIRE_LIST, NULL, 0, NULL, 0);
-	if (!err)
-		err = conn_recv(h, &m, CONN_ANSWER_MS);
+	err = conn_ask(h, WIRE_LIST, NULL, 0, &m);
+	cring_rearm(h);
 	if (err)
 		return err;
 	conn_msg_close(&m);
@@ -321,14 +399,6 @@ int hearth_model_list(struct hearth *h, struct hearth_model_info *info,
 }
 
 /* ---------------------------------------------------------------- loading */
-
-static void close_all(int *fds, unsigned int n)
-{
-	unsigned int i;
-
-	for (i = 0; i < n; i++)
-		close(fds[i]);
-}
 
 /* Open with the caller's rights; only a regular file can be a model. */
 static int open_file(const char *path, char *why, size_t n)
@@ -404,33 +474,82 @@ static int64_t resident(struct hearth *h, const char *name)
 	return n < 0 ? n : id;
 }
 
+/* The files of a model and what to ask for, to be kept with the model. */
+static struct model_source *new_source(struct hearth *h, const char *path,
+				       const struct hearth_load_options *o,
+				       int *err)
+{
+	struct model_source *s = calloc(1, sizeof(*s));
+	char why[CONN_ERR];
+	int n;
+
+	*err = -ENOMEM;
+	if (!s) {
+		err_set(h, *err, "not enough memory");
+		return NULL;
+	}
+	n = model_files(path, s->fd, WIRE_MAX_FDS, why, sizeof(why));
+	if (n < 0) {
+		*err = err_set(h, n, "%s", why);
+		free(s);
+		return NULL;
+	}
+	s->n_files = (uint32_t)n;
+	s->load.n_files = (uint32_t)n;
+	s->load.n_ctx = o->n_ctx;
+	s->load.kv_bytes = o->kv_bytes;
+	if (o->name)
+		snprintf(s->load.name, sizeof(s->load.name), "%s", o->name);
+	else
+		find_name(path, s->load.name, sizeof(s->load.name));
+	return s;
+}
+
 static int load_path(struct hearth *h, struct hearth_model **out,
 		     const char *path, const struct hearth_load_options *o)
 {
-	struct wire_load q = { .n_ctx = o->n_ctx, .kv_bytes = o->kv_bytes };
-	int fds[WIRE_MAX_FDS];
+	struct model_source *s;
 	char why[CONN_ERR];
+	int tries = 2;
 	int err;
-	int n;
 
-	n = model_files(path, fds, WIRE_MAX_FDS, why, sizeof(why));
-	if (n < 0)
-		return err_set(h, n, "%s", why);
-	q.n_files = (uint32_t)n;
-	if (o->name)
-		snprintf(q.name, sizeof(q.name), "%s", o->name);
-	else
-		find_name(path, q.name, sizeof(q.name));
-	err = conn_send(h, WIRE_LOAD, &q, sizeof(q), fds, (unsigned int)n);
-	close_all(fds, (unsigned int)n);
-	if (!err)
-		err = await_model(h, out, o->progress, o->progress_arg);
+	s = new_source(h, path, o, &err);
+	if (!s)
+		return err;
+	do {
+		err = link_await(h);
+		if (!err)
+			err = conn_send(h, WIRE_LOAD, &s->load, sizeof(s->load),
+					s->fd, s->n_files);
+		if (!err)
+			err = await_model(h, out, o->progress, o->progress_arg);
+	} while (err == -ECONNRESET && --tries);
+	if (!err) {
+		s->loaded = true;
+		(*out)->src = s;
+		return 0;
+	}
+	close_all(s->fd, s->n_files);
+	free(s);
 	/* the daemon has never heard of the path */
-	if (err && err != -ECANCELED && !h->lost) {
+	if (err != -ECANCELED && !h->lost) {
 		snprintf(why, sizeof(why), "%s", h->err);
 		err_set(h, err, "%.200s: %.300s", path, why);
 	}
 	return err;
+}
+
+/* The files that a resident model's name means, in case the next daemon does
+ * not have it. They are used only if they turn out to be the same model. */
+static void remember_files(struct hearth *h, struct hearth_model *m,
+			   const char *name,
+			   const struct hearth_load_options *o)
+{
+	char path[FIND_PATH];
+	int err;
+
+	if (h->link.path && !hearth_model_find(name, path, sizeof(path)))
+		m->src = new_source(h, path, o, &err);
 }
 
 int hearth_model_load(struct hearth *h, struct hearth_model **out,
@@ -456,8 +575,10 @@ int hearth_model_load(struct hearth *h, struct hearth_model **out,
 		id = resident(h, name);
 		if (id < 0 && id != -ENOENT)
 			return (int)id;
-		if (id >= 0 && !hearth_model_open(h, out, (uint32_t)id))
+		if (id >= 0 && !hearth_model_open(h, out, (uint32_t)id)) {
+			remember_files(h, *out, name, &o);
 			return 0;
+		}
 		if (h->lost)
 			return -ENOTCONN;
 	}
@@ -471,5 +592,7 @@ int hearth_model_load(struct hearth *h, struct hearth_model **out,
 			       name);
 	if (err)
 		return err_set(h, err, "%s: %s", name, hearth_strerror(err));
-	return load_path(h, out, path, &o);
+	err = load_path(h, out, path, &o);
+	cring_rearm(h);
+	return err;
 }

@@ -8,6 +8,12 @@
 
 #include "conn.h"
 
+static int not_connected(struct hearth *h)
+{
+	return err_set(h, -ENOTCONN, "%s",
+		       h->lost_why ? h->lost_why : "the daemon is gone");
+}
+
 int conn_send(struct hearth *h, enum wire_type type, const void *body, size_t n,
 	      const int *fds, unsigned int n_fds)
 {
@@ -32,7 +38,7 @@ int conn_send(struct hearth *h, enum wire_type type, const void *body, size_t n,
 	int err;
 
 	if (h->lost || h->sock < 0)
-		return err_set(h, -ENOTCONN, "the daemon is gone");
+		return not_connected(h);
 	if (n_fds) {
 		memset(&ctl, 0, sizeof(ctl));
 		msg.msg_control = ctl.buf;
@@ -50,8 +56,7 @@ int conn_send(struct hearth *h, enum wire_type type, const void *body, size_t n,
 		return 0;
 	err = -errno;
 	if (err == -EPIPE || err == -ECONNRESET)
-		return conn_lose(h, -ENOTCONN,
-				 "the daemon closed the connection");
+		return conn_gone(h, "the daemon closed the connection");
 	return err_set(h, err, "cannot write to the daemon: %s",
 		       hearth_strerror(err));
 }
@@ -136,8 +141,7 @@ static int recv_one(struct hearth *h, struct conn_msg *m, struct wire_hdr *hdr)
 			       hearth_strerror(err));
 	}
 	if (n <= 0)
-		return conn_lose(h, -ENOTCONN,
-				 "the daemon closed the connection");
+		return conn_gone(h, "the daemon closed the connection");
 	take_fds(&msg, m);
 	if ((size_t)n < sizeof(*hdr) ||
 	    msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
@@ -173,7 +177,7 @@ int conn_recv(struct hearth *h, struct conn_msg *m, int timeout_ms)
 	int err;
 
 	if (h->lost || h->sock < 0)
-		return err_set(h, -ENOTCONN, "the daemon is gone");
+		return not_connected(h);
 	if (timeout_ms >= 0)
 		deadline = cring_now_ns() + (uint64_t)timeout_ms * 1000000ull;
 	for (;;) {
@@ -203,6 +207,22 @@ int conn_recv(struct hearth *h, struct conn_msg *m, int timeout_ms)
 		       we.text[0] ? we.text : hearth_strerror(err));
 }
 
+int conn_ask(struct hearth *h, enum wire_type type, const void *body, size_t n,
+	     struct conn_msg *m)
+{
+	int tries = 2;
+	int err;
+
+	do {
+		err = link_await(h);
+		if (!err)
+			err = conn_send(h, type, body, n, NULL, 0);
+		if (!err)
+			err = conn_recv(h, m, CONN_ANSWER_MS);
+	} while (err == -ECONNRESET && --tries);
+	return err;
+}
+
 /* --------------------------------------------------------- small questions */
 
 static int text_reply(struct hearth *h, enum wire_type ask, char *buf, size_t n)
@@ -213,9 +233,8 @@ static int text_reply(struct hearth *h, enum wire_type ask, char *buf, size_t n)
 
 	if (n)
 		buf[0] = 0;
-	err = conn_send(h, ask, NULL, 0, NULL, 0);
-	if (!err)
-		err = conn_recv(h, &m, CONN_ANSWER_MS);
+	err = conn_ask(h, ask, NULL, 0, &m);
+	cring_rearm(h);
 	if (err)
 		return err;
 	conn_msg_close(&m);
@@ -241,47 +260,62 @@ int hearth_stats(struct hearth *h, char *buf, size_t n)
 	return text_reply(h, WIRE_STATS, buf, n);
 }
 
-/* One NOP, and exactly one answer with its number. */
-int hearth_ping(struct hearth *h, uint64_t spin_ns)
+/* Wait for the answer to the ping that was sent last. */
+static int pong(struct hearth *h, uint64_t spin_ns, uint64_t deadline_ns)
 {
-	uint64_t wrong = h->nop_wrong;
-	uint64_t spin_saved = h->spin_ns;
-	uint64_t deadline = cring_now_ns() + CONN_PING_MS * 1000000ull;
-	struct ring_sqe e = { .op = RING_OP_NOP, .arg = h->nop_sent + 1 };
+	const struct mem *mem = h->mem;
 	int err;
 
-	err = cring_push(h, &e);
-	if (err)
-		return err == -EAGAIN ? err_set(h, err,
-						"the submission queue "
-						"is full")
-				      : err;
-	h->nop_sent++;
-	h->spin_ns = spin_ns;
 	for (;;) {
 		err = cring_drain(h);
 		if (err || h->nop_seen == h->nop_sent)
-			break;
-		if (h->lost) {
-			err = -ENOTCONN;
-			break;
-		}
-		if (cring_now_ns() >= deadline) {
+			return err;
+		if (cring_now_ns() >= deadline_ns) {
 			h->nop_given_up = h->nop_seen = h->nop_sent;
-			err = err_set(h, -ETIMEDOUT,
-				      "the engine does not answer (waited %d "
-				      "ms)",
-				      CONN_PING_MS);
-			break;
+			return err_set(h, -ETIMEDOUT,
+				       "the engine does not answer (waited "
+				       "%d ms)",
+				       CONN_PING_MS);
 		}
 		h->spin_ns = spin_ns;
-		cring_sleep(h, UINT64_MAX, deadline);
+		cring_sleep(h, UINT64_MAX, deadline_ns);
+		if (h->lost)
+			return -ENOTCONN;
+		if (h->mem != mem)
+			return -ECONNRESET;
 	}
+}
+
+/* One NOP, and exactly one answer with its number. */
+int hearth_ping(struct hearth *h, uint64_t spin_ns)
+{
+	uint64_t spin_saved = h->spin_ns;
+	uint64_t deadline = cring_now_ns() + CONN_PING_MS * 1000000ull;
+	struct ring_sqe e = { .op = RING_OP_NOP };
+	uint64_t wrong;
+	int tries = 2;
+	int err;
+
+	h->alive_ms = CONN_ALIVE_MIN_MS;
+	do {
+		err = link_await(h);
+		if (err)
+			break;
+		wrong = h->nop_wrong;
+		e.arg = h->nop_sent + 1;
+		err = cring_push(h, &e);
+		if (err == -EAGAIN)
+			err_set(h, err, "the submission queue is full");
+		if (err)
+			break;
+		h->nop_sent++;
+		err = pong(h, spin_ns, deadline);
+		if (!err && h->nop_wrong != wrong)
+			err = err_set(h, -EPROTO,
+				      "the engine answered a ping twice or "
+				      "never");
+	} while (err == -ECONNRESET && --tries);
 	h->spin_ns = spin_saved;
 	cring_rearm(h);
-	if (!err && h->nop_wrong != wrong)
-		err = err_set(h, -EPROTO,
-			      "the engine answered a ping twice or "
-			      "never");
 	return err;
 }

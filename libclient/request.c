@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* request.c - requests: into the ring, out of it, and back to the slot. */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "conn.h"
-
-#define PENALTY_LAST 64
 
 _Static_assert(sizeof(struct hearth_bias) == sizeof(struct ring_bias), "bias");
 _Static_assert(sizeof(struct hearth_top) == sizeof(struct ring_top), "top");
@@ -26,7 +22,7 @@ struct req *req_find(struct hearth *h, uint64_t id)
 	uint32_t slot = (uint32_t)id;
 	struct req *r;
 
-	if (slot >= h->lay.n_slots)
+	if (slot >= h->n_slots)
 		return NULL;
 	r = &h->req[slot];
 	if (r->state == REQ_FREE || r->release ||
@@ -35,70 +31,110 @@ struct req *req_find(struct hearth *h, uint64_t id)
 	return r;
 }
 
-const struct ring_slot *req_slot(const struct hearth *h, struct req *r)
+static const struct ring_slot *slot_in(const struct mem *mem,
+				       const struct req *r)
 {
 	const struct ring_slot *s;
 
-	s = (const struct ring_slot *)(const void *)(h->d + h->lay.d_slot_off) +
+	if (!mem || r->slot >= mem->lay.n_slots)
+		return NULL;
+	s = (const struct ring_slot *)(const void *)(mem->d +
+						     mem->lay.d_slot_off) +
 	    r->slot;
 	/* the engine frees a slot before it gives it a new generation, and
 	 * sets the state last */
-	if (r->refused || __atomic_load_n(&s->gen, __ATOMIC_ACQUIRE) != r->gen)
+	if (__atomic_load_n(&s->gen, __ATOMIC_ACQUIRE) != r->gen)
 		return NULL;
 	if (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == RING_SLOT_FREE)
 		return NULL;
 	return s;
 }
 
-const void *req_range(const struct hearth *h, uint64_t off, uint64_t n,
+const struct ring_slot *req_slot(const struct req *r)
+{
+	if (r->refused && r->mem == r->run)
+		return NULL;
+	return slot_in(r->mem, r);
+}
+
+const struct ring_slot *req_run_slot(const struct req *r)
+{
+	return r->refused ? NULL : slot_in(r->run ? r->run : r->mem, r);
+}
+
+const void *req_range(const struct mem *mem, uint64_t off, uint64_t n,
 		      uint64_t size)
 {
 	uint64_t bytes;
 
 	if (__builtin_mul_overflow(n, size, &bytes) || off & 3 ||
-	    off < h->lay.d_arena_off || off > h->lay.d_bytes ||
-	    bytes > h->lay.d_bytes - off)
+	    off < mem->lay.d_arena_off || off > mem->lay.d_bytes ||
+	    bytes > mem->lay.d_bytes - off)
 		return NULL;
-	return h->d + off;
+	return mem->d + off;
 }
 
-const struct ring_token *req_tokens(const struct hearth *h, struct req *r)
+static const struct ring_token *tokens_in(const struct mem *mem,
+					  const struct ring_slot *s)
 {
-	const struct ring_slot *s = req_slot(h, r);
-
-	if (!s)
-		return NULL;
-	return req_range(h, s->out_off, s->max_out, sizeof(struct ring_token));
+	return req_range(mem, s->out_off, s->max_out,
+			 sizeof(struct ring_token));
 }
 
-uint32_t req_n_out(const struct hearth *h, struct req *r)
+static uint32_t n_out_in(const struct ring_slot *s)
 {
-	const struct ring_slot *s = req_slot(h, r);
+	uint32_t n = __atomic_load_n(&s->n_out, __ATOMIC_ACQUIRE);
+
+	return n > s->max_out ? s->max_out : n;
+}
+
+const struct ring_token *req_tokens(const struct req *r)
+{
+	const struct ring_slot *s = req_slot(r);
+
+	return s ? tokens_in(r->mem, s) : NULL;
+}
+
+uint32_t req_n_out(const struct req *r)
+{
+	const struct ring_slot *s = req_slot(r);
 	uint32_t n;
 
 	if (!s)
 		return 0;
-	n = __atomic_load_n(&s->n_out, __ATOMIC_ACQUIRE);
-	if (n > s->max_out)
-		n = s->max_out;
+	n = n_out_in(s);
+	/* the engine of a dead daemon may go on for a moment: the next daemon
+	 * was told of these */
+	if (r->run != r->mem && n > r->n_done)
+		n = r->n_done;
 	if (r->cut && n > r->n_shown)
 		n = r->n_shown;
 	return n;
 }
 
-static struct req *take_slot(struct hearth *h)
+struct req *req_take(struct hearth *h)
 {
+	uint32_t n = h->n_slots;
 	struct req *r;
 	uint32_t i;
 
-	for (i = 0; i < h->lay.n_slots; i++) {
-		r = &h->req[(h->next_slot + i) % h->lay.n_slots];
+	if (h->mem && h->mem->lay.n_slots < n)
+		n = h->mem->lay.n_slots;
+	for (i = 0; i < n; i++) {
+		r = &h->req[(h->next_slot + i) % n];
 		if (r->state == REQ_FREE) {
 			h->next_slot = r->slot + 1;
 			return r;
 		}
 	}
 	return NULL;
+}
+
+void req_begin(struct hearth *h, struct req *r)
+{
+	r->state = REQ_LIVE;
+	r->live_at = h->n_live;
+	h->live[h->n_live++] = r->slot;
 }
 
 /* Out of the list of slots that may still have events. */
@@ -110,25 +146,85 @@ static void unlist(struct hearth *h, struct req *r)
 	h->req[last].live_at = r->live_at;
 }
 
+static void drop_record(struct req *r)
+{
+	free(r->rec);
+	r->rec = NULL;
+	r->rec_n = 0;
+}
+
+static void unnote(struct hearth *h, bool *flag)
+{
+	h->n_deferred -= *flag;
+	*flag = false;
+}
+
+static void note(struct hearth *h, bool *flag)
+{
+	h->n_deferred += !*flag;
+	*flag = true;
+}
+
 void req_over(struct hearth *h, struct req *r)
 {
 	unlist(h, r);
+	drop_record(r);
 	r->state = REQ_OVER;
 }
 
+void req_end(struct hearth *h, struct req *r, uint32_t fin, int err,
+	     const char *why)
+{
+	unnote(h, &r->again);
+	unnote(h, &r->cancel);
+	r->fin = fin;
+	if (fin == RING_FIN_ERROR) {
+		r->lost = true;
+		r->err = err;
+		r->why = why;
+	}
+	r->state = REQ_ENDED;
+}
+
+void req_gc(struct hearth *h)
+{
+	struct mem **p = &h->old;
+	struct mem *mem;
+	uint32_t i;
+
+	while ((mem = *p)) {
+		for (i = 0; i < h->n_slots; i++)
+			if (h->req[i].mem && h->req[i].mem_lo <= mem->no &&
+			    mem->no <= h->req[i].mem_hi)
+				break;
+		if (i < h->n_slots) {
+			p = &mem->next;
+			continue;
+		}
+		*p = mem->next;
+		mem_free(mem);
+	}
+}
+
 /* The slot is nobody's any more. Its generation stays: it is never reused. */
-static void forget(struct hearth *h, struct req *r)
+void req_forget(struct hearth *h, struct req *r)
 {
 	uint32_t slot = r->slot;
 	uint32_t gen = r->gen;
 
 	if (r->state == REQ_LIVE || r->state == REQ_ENDED)
 		unlist(h, r);
+	unnote(h, &r->again);
+	unnote(h, &r->cancel);
+	unnote(h, &r->release);
 	stop_fini(&r->stop);
 	model_put(r->model);
+	drop_record(r);
 	memset(r, 0, sizeof(*r));
 	r->slot = slot;
 	r->gen = gen;
+	if (h->old)
+		req_gc(h);
 }
 
 /* ------------------------------------------------- cancelling, releasing */
@@ -149,13 +245,16 @@ void req_cancel(struct hearth *h, struct req *r)
 {
 	if (r->state != REQ_LIVE || r->cancelled)
 		return;
-	if (tell(h, r, RING_OP_CANCEL) == -EAGAIN) {
-		h->n_deferred += !r->cancel;
-		r->cancel = true;
+	/* no daemon has it */
+	if (r->again) {
+		req_end(h, r, RING_FIN_CANCEL, 0, NULL);
 		return;
 	}
-	h->n_deferred -= r->cancel;
-	r->cancel = false;
+	if (tell(h, r, RING_OP_CANCEL) == -EAGAIN) {
+		note(h, &r->cancel);
+		return;
+	}
+	unnote(h, &r->cancel);
 	r->cancelled = true;
 }
 
@@ -164,17 +263,122 @@ void req_cancel(struct hearth *h, struct req *r)
  * another generation than the next request in the slot. */
 void req_release(struct hearth *h, struct req *r)
 {
-	if (r->cancel) {
-		r->cancel = false;
-		h->n_deferred--;
-	}
-	if (!r->refused && !r->lost && tell(h, r, RING_OP_RELEASE) == -EAGAIN) {
-		h->n_deferred += !r->release;
-		r->release = true;
+	unnote(h, &r->cancel);
+	unnote(h, &r->again);
+	if (!r->refused && r->run && r->run == h->mem && !h->lost &&
+	    tell(h, r, RING_OP_RELEASE) == -EAGAIN) {
+		note(h, &r->release);
 		return;
 	}
-	h->n_deferred -= r->release;
-	forget(h, r);
+	req_forget(h, r);
+}
+
+/* ---------------------------------------------------------------- sending */
+
+/* The record as the daemon of today gets it: with its number of the model,
+ * and with the tokens that one before has given. */
+static void write_run(uint8_t *to, const struct req *r, uint32_t model,
+		      uint32_t n_done)
+{
+	struct ring_run run;
+
+	memcpy(to, r->rec, r->rec_n);
+	memcpy(&run, r->rec, sizeof(run));
+	run.model = model;
+	if (n_done) {
+		run.n_done = n_done;
+		run.done_off = (uint32_t)r->rec_n;
+		memcpy(to + r->rec_n, req_tokens(r),
+		       n_done * sizeof(struct ring_token));
+	}
+	memcpy(to, &run, sizeof(run));
+}
+
+static bool as_many_as_fit(const struct req *r)
+{
+	struct ring_run run;
+
+	memcpy(&run, r->rec, sizeof(run));
+	return run.max_tokens == RING_MAX_TOKENS_CTX;
+}
+
+/* Is there something that no daemon of today can do? */
+static const char *hopeless(const struct hearth *h, const struct req *r,
+			    const struct link_model *e)
+{
+	if (!e)
+		return "not enough memory to submit the request again";
+	if (e->why[0])
+		return e->why;
+	if (r->slot >= h->mem->lay.n_slots)
+		return "the daemon was restarted and allows fewer requests "
+		       "on a connection";
+	/* another length, another answer */
+	if (r->n_again && e->n_ctx && e->n_ctx != r->model->info.n_ctx &&
+	    as_many_as_fit(r))
+		return "the daemon was restarted and the model's context has "
+		       "another length now";
+	return NULL;
+}
+
+int req_push(struct hearth *h, struct req *r)
+{
+	struct link_model *e = link_model(h, r->model);
+	struct ring_sqe q = { .op = RING_OP_RUN,
+			      .slot = r->slot,
+			      .gen = r->gen };
+	uint32_t n_done = r->n_top ? 0 : r->n_done;
+	const char *why;
+	int err;
+
+	if (!h->mem || h->link.state != LINK_UP) {
+		note(h, &r->again);
+		return -EAGAIN;
+	}
+	why = hopeless(h, r, e);
+	if (why) {
+		req_end(h, r, RING_FIN_ERROR, -ECONNRESET, why);
+		return -ECONNRESET;
+	}
+	if (n_done && !req_tokens(r))
+		n_done = 0;
+	q.len = (uint32_t)(r->rec_n + n_done * sizeof(struct ring_token));
+	err = cring_alloc(h, q.len, &q.off);
+	/* too much together: the daemon finds the same tokens again */
+	if (err == -E2BIG && n_done) {
+		n_done = 0;
+		q.len = (uint32_t)r->rec_n;
+		err = cring_alloc(h, q.len, &q.off);
+	}
+	if (err == -EAGAIN)
+		err_set(h, err,
+			"the requests before this one have not "
+			"been read yet");
+	if (!err) {
+		write_run(h->mem->c + q.off, r, e->id, n_done);
+		err = cring_push(h, &q);
+		if (err == -EAGAIN)
+			err_set(h, err,
+				"the submission queue is full (%u entries)",
+				h->mem->lay.sq_entries);
+	}
+	if (err == -E2BIG)
+		req_end(h, r, RING_FIN_ERROR, -E2BIG,
+			"the daemon was restarted and its sessions have no "
+			"room for this request");
+	if (err)
+		return err;
+	cring_commit(h);
+	unnote(h, &r->again);
+	if (!h->link.path)
+		drop_record(r);
+	r->run = h->mem;
+	r->mem_hi = h->mem->no;
+	if (!r->mem) {
+		r->mem = h->mem;
+		r->mem_lo = h->mem->no;
+	}
+	return 0;
 }
 
 void req_flush(struct hearth *h)
@@ -182,14 +386,113 @@ void req_flush(struct hearth *h)
 	struct req *r;
 	uint32_t i;
 
-	for (i = 0; h->n_deferred && i < h->lay.n_slots; i++) {
+	for (i = 0; h->n_deferred && i < h->n_slots; i++) {
 		r = &h->req[i];
 		if (r->state != REQ_FREE && r->release)
 			req_release(h, r);
+		else if (r->state == REQ_LIVE && r->again)
+			req_push(h, r);
 		else if (r->state == REQ_LIVE && r->cancel)
 			req_cancel(h, r);
 	}
 }
+
+/* ------------------------------------------------------- another daemon's */
+
+static bool said_all(const struct ring_slot *s)
+{
+	return s->finish != RING_FIN_ERROR && s->finish != RING_FIN_CANCEL;
+}
+
+void req_settle(struct req *r)
+{
+	const struct ring_token *a;
+	const struct ring_token *b;
+	const struct ring_slot *s;
+	bool done;
+	uint32_t n;
+	uint32_t i;
+
+	if (!r->run || r->run == r->mem || r->refused || r->lost)
+		return;
+	s = slot_in(r->run, r);
+	if (!s)
+		return;
+	done = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == RING_SLOT_DONE;
+	n = n_out_in(s);
+	/* results of the prompt are there with the first new token only */
+	if (done ? n < r->n_done && !said_all(s) : n <= r->n_done)
+		return;
+	a = req_tokens(r);
+	b = tokens_in(r->run, s);
+	for (i = 0; a && b && i < r->n_done && i < n; i++)
+		if (a[i].token != b[i].token)
+			break;
+	if (i < r->n_done) {
+		r->lost = true;
+		r->err = -ECONNRESET;
+		r->why = "the daemon was restarted and the answer came out "
+			 "differently";
+		r->state = REQ_ENDED;
+		return;
+	}
+	r->mem = r->run;
+}
+
+/* Has it all its tokens, though nobody has said so yet? */
+static bool is_full(const struct req *r)
+{
+	const struct ring_slot *s = req_slot(r);
+	struct ring_run run;
+
+	memcpy(&run, r->rec, sizeof(run));
+	if (!s || !r->n_done || !run.max_tokens)
+		return false;
+	return r->n_done >= (run.max_tokens == RING_MAX_TOKENS_CTX
+				     ? s->max_out
+				     : run.max_tokens);
+}
+
+void req_orphan(struct hearth *h, struct req *r)
+{
+	const struct ring_slot *s;
+
+	if (r->state != REQ_FREE && r->release) {
+		req_forget(h, r);
+		return;
+	}
+	if (r->state != REQ_LIVE || r->again)
+		return;
+	req_settle(r);
+	s = slot_in(r->run, r);
+	if (r->state == REQ_ENDED ||
+	    (s &&
+	     __atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == RING_SLOT_DONE)) {
+		/* it was finished and only the word of it is missing */
+		unnote(h, &r->cancel);
+		r->state = REQ_ENDED;
+		return;
+	}
+	if (r->run == r->mem)
+		r->n_done = req_n_out(r);
+	r->run = NULL;
+	if (!r->n_done)
+		r->mem = NULL;
+	if (r->cut)
+		req_end(h, r, RING_FIN_STOP, 0, NULL);
+	else if (r->cancel || r->cancelled)
+		req_end(h, r, RING_FIN_CANCEL, 0, NULL);
+	else if (is_full(r))
+		req_end(h, r, RING_FIN_LENGTH, 0, NULL);
+	else if (r->n_again++ >= h->link.max_again)
+		req_end(h, r, RING_FIN_ERROR, -ECONNRESET,
+			"the daemon died again while this ran, so it is not "
+			"submitted once more");
+	else
+		note(h, &r->again);
+}
+
+/* ------------------------------------------------------------- completion */
 
 void req_complete(struct hearth *h, const struct ring_cqe *e)
 {
@@ -203,10 +506,10 @@ void req_complete(struct hearth *h, const struct ring_cqe *e)
 		return;
 	}
 	if ((e->event != RING_EV_DONE && e->event != RING_EV_REFUSED) ||
-	    e->slot >= h->lay.n_slots)
+	    e->slot >= h->n_slots)
 		return;
 	r = &h->req[e->slot];
-	if (r->gen != e->gen || r->state != REQ_LIVE)
+	if (r->gen != e->gen || r->state != REQ_LIVE || r->run != h->mem)
 		return;
 	r->state = REQ_ENDED;
 	if (e->event == RING_EV_REFUSED) {
@@ -216,265 +519,6 @@ void req_complete(struct hearth *h, const struct ring_cqe *e)
 		r->arg = e->arg;
 		r->limit = e->limit;
 	}
-}
-
-/* ------------------------------------------------------------- submitting */
-
-static int check_range(struct hearth *h, const char *name, float v, float lo,
-		       float hi)
-{
-	if (v >= lo && v <= hi)
-		return 0;
-	return err_set(h, -EINVAL, "%s is %g, allowed is %g to %g", name,
-		       (double)v, (double)lo, (double)hi);
-}
-
-static int check_count(struct hearth *h, const char *name, size_t n, size_t max,
-		       const void *p)
-{
-	if (n > max)
-		return err_set(h, -EINVAL, "%zu %s, at most %zu", n, name, max);
-	if (n && !p)
-		return err_set(h, -EINVAL, "%zu %s but no array", n, name);
-	return 0;
-}
-
-static int check_params(struct hearth *h, const struct hearth_request *q)
-{
-	int err;
-
-	err = check_range(h, "temperature", q->temperature, 0, 100);
-	if (!err)
-		err = check_range(h, "top_p", q->top_p, 0, 1);
-	if (!err)
-		err = check_range(h, "min_p", q->min_p, 0, 0x1.fffffep-1f);
-	if (!err)
-		err = check_range(h, "repeat_penalty", q->repeat_penalty, 0,
-				  100);
-	if (!err)
-		err = check_range(h, "presence_penalty", q->presence_penalty,
-				  -2, 2);
-	if (!err)
-		err = check_range(h, "frequency_penalty", q->frequency_penalty,
-				  -2, 2);
-	if (!err)
-		err = check_count(h, "biases", q->n_bias, RING_MAX_BIAS,
-				  q->bias);
-	if (!err)
-		err = check_count(h, "stop tokens", q->n_stop_tokens,
-				  RING_MAX_STOP, q->stop_tokens);
-	if (!err)
-		err = check_count(h, "logits positions", q->n_logits_pos,
-				  RING_MAX_LOGITS, q->logits_pos);
-	if (!err)
-		err = check_count(h, "top log-probabilities", q->n_top_logprobs,
-				  RING_MAX_TOP_LOGPROBS, "");
-	return err;
-}
-
-static int check_prompt(struct hearth *h, const struct hearth_request *q)
-{
-	uint32_t n_vocab = q->model->info.n_vocab;
-	uint64_t n_ctx = q->model->info.n_ctx;
-	uint64_t need;
-	size_t i;
-
-	if (!q->n_prompt || !q->prompt)
-		return err_set(h, -EINVAL, "the prompt has no tokens");
-	need = q->n_prompt;
-	if (!q->no_generate)
-		need += q->max_tokens ? q->max_tokens : 1;
-	if (q->n_prompt > UINT32_MAX || (n_ctx && need > n_ctx))
-		return err_set(h, -E2BIG,
-			       "%zu prompt tokens and %llu to generate need "
-			       "%llu, the context of %s holds %llu",
-			       q->n_prompt,
-			       (unsigned long long)(need - q->n_prompt),
-			       (unsigned long long)need, q->model->info.name,
-			       (unsigned long long)n_ctx);
-	for (i = 0; n_vocab && i < q->n_prompt; i++) {
-		if (q->prompt[i] >= n_vocab)
-			return err_set(h, -EINVAL,
-				       "token %zu of the prompt is %u, the "
-				       "vocabulary has %u",
-				       i, q->prompt[i], n_vocab);
-	}
-	for (i = 0; i < q->n_logits_pos; i++) {
-		if (q->logits_pos[i] >= q->n_prompt ||
-		    (i && q->logits_pos[i] <= q->logits_pos[i - 1]))
-			return err_set(h, -EINVAL,
-				       "logits position %zu is %u: positions "
-				       "ascend and are below %zu",
-				       i, q->logits_pos[i], q->n_prompt);
-	}
-	return 0;
-}
-
-static uint64_t draw_seed(const struct req *r)
-{
-	uint64_t seed;
-
-	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
-		seed = cring_now_ns() * 0x9e3779b97f4a7c15ull ^ req_id(r);
-	return seed ? seed : 1;
-}
-
-static void fill_run(struct ring_run *run, const struct hearth_request *q,
-		     const struct req *r)
-{
-	memset(run, 0, sizeof(*run));
-	run->model = q->model->info.id;
-	if (q->greedy || q->temperature == 0)
-		run->flags |= RING_RUN_GREEDY;
-	if (q->ignore_eos)
-		run->flags |= RING_RUN_IGNORE_EOS;
-	if (q->embed_last)
-		run->flags |= RING_RUN_EMBED_LAST;
-	if (q->embed_mean)
-		run->flags |= RING_RUN_EMBED_MEAN;
-	if (q->want_logprobs || q->n_top_logprobs)
-		run->flags |= RING_RUN_LOGPROBS;
-	run->key = q->key;
-	run->seed = q->seed ? q->seed : draw_seed(r);
-	run->n_prompt = (uint32_t)q->n_prompt;
-	run->max_tokens = q->max_tokens ? q->max_tokens : RING_MAX_TOKENS_CTX;
-	if (q->no_generate)
-		run->max_tokens = 0;
-	run->temperature = q->temperature;
-	run->top_k = q->top_k;
-	run->top_p = q->top_p > 0 ? q->top_p : 1;
-	run->min_p = q->min_p;
-	run->repeat_penalty = q->repeat_penalty > 0 ? q->repeat_penalty : 1;
-	run->presence_penalty = q->presence_penalty;
-	run->frequency_penalty = q->frequency_penalty;
-	run->penalty_last = q->penalty_last ? q->penalty_last : PENALTY_LAST;
-	run->n_top_logprobs = q->n_top_logprobs;
-	run->n_bias = (uint32_t)q->n_bias;
-	run->n_stop = (uint32_t)q->n_stop_tokens;
-	run->n_logits = (uint32_t)q->n_logits_pos;
-}
-
-/* Append an array to a record. Return: where it is. */
-static uint32_t append(uint8_t *base, size_t *at, const void *p, size_t bytes)
-{
-	size_t off = *at;
-
-	if (!bytes)
-		return 0;
-	memcpy(base + off, p, bytes);
-	*at = off + bytes;
-	return (uint32_t)off;
-}
-
-/* The record and its arrays, written where the engine will read them. */
-static int write_run(struct hearth *h, const struct hearth_request *q,
-		     const struct req *r, struct ring_sqe *e)
-{
-	uint64_t max = h->lay.c_bytes - h->lay.c_data_off;
-	size_t n = sizeof(struct ring_run) + q->n_prompt * 4 + q->n_bias * 8 +
-		   q->n_stop_tokens * 4 + q->n_logits_pos * 4;
-	struct ring_run run;
-	uint8_t *base;
-	int err;
-
-	err = cring_alloc(h, n, &e->off);
-	if (err == -E2BIG)
-		return err_set(h, err,
-			       "the request takes %zu bytes, the session has "
-			       "%llu for requests",
-			       n, (unsigned long long)max);
-	if (err == -EAGAIN)
-		return err_set(h, err,
-			       "the requests before this one have not "
-			       "been read yet");
-	if (err)
-		return err;
-	base = h->c + e->off;
-	e->len = (uint32_t)n;
-	fill_run(&run, q, r);
-	n = sizeof(run);
-	run.prompt_off = append(base, &n, q->prompt, q->n_prompt * 4);
-	run.bias_off = append(base, &n, q->bias, q->n_bias * 8);
-	run.stop_off = append(base, &n, q->stop_tokens, q->n_stop_tokens * 4);
-	run.logits_off = append(base, &n, q->logits_pos, q->n_logits_pos * 4);
-	memcpy(base, &run, sizeof(run));
-	return 0;
-}
-
-static int check_request(struct hearth *h, const struct hearth_request *q)
-{
-	int err;
-
-	if (!q->model)
-		return err_set(h, -EINVAL, "the request names no model");
-	if (!q->model->resident)
-		return err_set(h, -EINVAL,
-			       "%s was opened as a file and is not loaded",
-			       q->model->info.name);
-	err = check_params(h, q);
-	return err ? err : check_prompt(h, q);
-}
-
-int hearth_submit(struct hearth *h, const struct hearth_request *rq,
-		  uint64_t *id)
-{
-	struct hearth_request q;
-	struct ring_sqe e = { .op = RING_OP_RUN };
-	struct req *r;
-	int err;
-
-	*id = 0;
-	if (h->lost)
-		return -ENOTCONN;
-	if (rq->size < sizeof(size_t))
-		return err_set(h, -EINVAL, "struct hearth_request has no size");
-	memset(&q, 0, sizeof(q));
-	memcpy(&q, rq, rq->size < sizeof(q) ? rq->size : sizeof(q));
-	err = check_request(h, &q);
-	if (err)
-		return err;
-	req_flush(h);
-	r = take_slot(h);
-	if (!r && !cring_drain(h)) {
-		req_flush(h);
-		r = take_slot(h);
-	}
-	if (!r)
-		return err_set(h, -EAGAIN,
-			       "all %u requests of this connection are in use",
-			       h->lay.n_slots);
-	err = stop_init(&r->stop, q.stop_text, q.n_stop_text);
-	if (err)
-		return err_set(h, err,
-			       "stop texts: at most %d, each 1 to %d bytes",
-			       STOP_MAX, STOP_MAX_BYTES);
-	r->gen = r->gen == UINT32_MAX ? 1 : r->gen + 1;
-	e.slot = r->slot;
-	e.gen = r->gen;
-	err = write_run(h, &q, r, &e);
-	if (err)
-		goto fail;
-	r->t_submit_ns = cring_now_ns();
-	err = cring_push(h, &e);
-	if (err == -EAGAIN)
-		err_set(h, err, "the submission queue is full (%u entries)",
-			h->lay.sq_entries);
-	if (err)
-		goto fail;
-	cring_commit(h);
-	r->state = REQ_LIVE;
-	r->live_at = h->n_live;
-	h->live[h->n_live++] = r->slot;
-	r->n_prompt = (uint32_t)q.n_prompt;
-	r->n_top = q.n_top_logprobs;
-	r->n_logits = (uint32_t)q.n_logits_pos;
-	r->model = model_get(q.model);
-	r->n_vocab = q.model->info.n_vocab;
-	*id = req_id(r);
-	return 0;
-fail:
-	stop_fini(&r->stop);
-	return err;
 }
 
 /* ------------------------------------------------------- by number, public */

@@ -16,7 +16,7 @@ static const struct ring_slot *find(struct hearth *h, uint64_t id,
 			(unsigned long long)id);
 		return NULL;
 	}
-	s = req_slot(h, *r);
+	s = req_slot(*r);
 	if (!s)
 		err_set(h, -ENOENT, "request %llu was not accepted (yet)",
 			(unsigned long long)id);
@@ -43,9 +43,9 @@ int hearth_timings(struct hearth *h, uint64_t id, struct hearth_timings *t)
 	memset(&v, 0, sizeof(v));
 	v.size = size;
 	v.n_prompt = r->n_prompt;
-	v.n_out = req_n_out(h, r);
+	v.n_out = req_n_out(r);
 	v.n_cached = s->n_cached;
-	v.n_restart = s->n_restart;
+	v.n_restart = s->n_restart + r->n_again;
 	v.queue_ns = diff(s->t_submit_ns, s->t_start_ns);
 	v.prefill_ns = diff(s->t_start_ns, s->t_first_ns);
 	v.decode_ns = diff(s->t_first_ns, s->t_last_ns);
@@ -62,10 +62,10 @@ int hearth_token_at(struct hearth *h, uint64_t id, uint32_t i, uint32_t *token,
 
 	if (!find(h, id, &r))
 		return -ENOENT;
-	if (i >= req_n_out(h, r))
+	if (i >= req_n_out(r))
 		return err_set(h, -ENOENT, "the answer has %u tokens (yet)",
-			       req_n_out(h, r));
-	tok = req_tokens(h, r);
+			       req_n_out(r));
+	tok = req_tokens(r);
 	if (!tok)
 		return err_set(h, -EPROTO,
 			       "the answer lies outside the "
@@ -92,10 +92,10 @@ int hearth_top_at(struct hearth *h, uint64_t id, uint32_t i,
 		return err_set(h, -ENOENT,
 			       "the request asked for no "
 			       "alternatives");
-	if (i >= req_n_out(h, r))
+	if (i >= req_n_out(r))
 		return err_set(h, -ENOENT, "the answer has %u tokens (yet)",
-			       req_n_out(h, r));
-	p = req_range(h, s->top_off, (uint64_t)s->max_out * r->n_top,
+			       req_n_out(r));
+	p = req_range(r->mem, s->top_off, (uint64_t)s->max_out * r->n_top,
 		      sizeof(*p));
 	if (!p)
 		return err_set(h, -EPROTO,
@@ -107,14 +107,13 @@ int hearth_top_at(struct hearth *h, uint64_t id, uint32_t i,
 }
 
 /* Results that are complete only when the prompt has been computed. */
-static bool prompt_done(struct hearth *h, struct req *r,
-			const struct ring_slot *s)
+static bool prompt_done(const struct req *r, const struct ring_slot *s)
 {
 	uint32_t state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
 
 	if (state == RING_SLOT_DONE)
 		return s->finish != RING_FIN_ERROR;
-	return req_n_out(h, r) > 0;
+	return req_n_out(r) > 0;
 }
 
 int hearth_logits(struct hearth *h, uint64_t id, uint32_t i,
@@ -132,9 +131,9 @@ int hearth_logits(struct hearth *h, uint64_t id, uint32_t i,
 		return err_set(h, -ENOENT,
 			       "the request asked for logits of %u positions",
 			       r->n_logits);
-	if (!prompt_done(h, r, s))
+	if (!prompt_done(r, s))
 		return err_set(h, -ENOENT, "the logits are not there");
-	p = req_range(h, s->logits_off, (uint64_t)r->n_logits * s->n_vocab,
+	p = req_range(r->mem, s->logits_off, (uint64_t)r->n_logits * s->n_vocab,
 		      sizeof(*p));
 	if (!p)
 		return err_set(h, -EPROTO,
@@ -160,9 +159,9 @@ int hearth_embedding(struct hearth *h, uint64_t id, const float **v,
 		return err_set(h, -ENOENT,
 			       "the request asked for no "
 			       "embedding");
-	if (!prompt_done(h, r, s))
+	if (!prompt_done(r, s))
 		return err_set(h, -ENOENT, "the embedding is not there");
-	*v = req_range(h, s->embed_off, s->n_embd, sizeof(**v));
+	*v = req_range(r->mem, s->embed_off, s->n_embd, sizeof(**v));
 	if (!*v)
 		return err_set(h, -EPROTO,
 			       "the embedding lies outside the "

@@ -391,9 +391,9 @@ START_TEST(model_outlives_its_handle)
 	fake_token(&f, slot, FAKE_W_ABC, 0);
 	ck_assert_int_eq(next(&ev, 0), 0);
 	expect_text(&ev, "abc");
-	ck_assert_int_eq(m->n_refs, 2);
+	ck_assert_uint_eq(model_n_users(m), 2);
 	hearth_release(h, id);
-	ck_assert_int_eq(m->n_refs, 1);
+	ck_assert_uint_eq(model_n_users(m), 1);
 }
 END_TEST
 

@@ -8,6 +8,13 @@
  * be in flight at once, and each is in one of three states: running, finished,
  * released.
  *
+ * A daemon that dies is no end: its session's memory stays readable, the
+ * library connects to the next one by itself, opens its models again and
+ * submits what was not finished, with the tokens that are there already, so
+ * that the caller sees a pause and then the rest of the same answer. This
+ * happens inside the calls that wait or are made in the meantime (there is no
+ * thread), and struct hearth_options says how long and how often.
+ *
  * Errors: functions return 0 (or a count) or a negative errno, never set
  * errno, never print, never exit. hearth_error() gives the text of the last
  * failure on that connection: what was wrong and where, with both numbers when
@@ -15,7 +22,7 @@
  *
  * Threads: one connection belongs to one thread at a time. Different
  * connections are independent. A struct hearth_model may be used by any number
- * of threads once opened.
+ * of threads once opened, also while a connection opens it again.
  *
  * Extensible structures begin with their own size; HEARTH_INIT() sets it and
  * zeroes the rest, and zero always means "the default".
@@ -63,8 +70,16 @@ struct hearth_model;
  * @n_slots:  requests in flight at most
  * @in_bytes: shared memory for requests going in
  * @out_bytes: shared memory for what comes back
- * @log:      called with each warning; NULL for none
+ * @log:      called when the connection is lost and when it is there again;
+ *            NULL for none
  * @log_arg:  passed to @log
+ * @reconnect_ms: how long after a daemon's death to try to reach another on
+ *            the same socket, with growing pauses; 0 is 10000. Time that it
+ *            then takes to load models does not count while it says that it
+ *            makes progress
+ * @max_resubmit: deaths that one request may survive: with the next it ends
+ *            with -ECONNRESET; 0 is 1, UINT32_MAX any number
+ * @no_reconnect: a daemon's death ends everything with -ENOTCONN at once
  */
 struct hearth_options {
 	size_t size;
@@ -74,6 +89,9 @@ struct hearth_options {
 	uint64_t out_bytes;
 	void (*log)(void *arg, const char *text);
 	void *log_arg;
+	uint32_t reconnect_ms;
+	uint32_t max_resubmit;
+	bool no_reconnect;
 };
 
 /**
@@ -101,22 +119,38 @@ HEARTH_API const char *hearth_strerror(int err);
  * hearth_fd() - an fd that polls readable when hearth_next() has something
  *
  * For event loops: wait for POLLIN, then call hearth_next() with timeout 0
- * until it returns -EAGAIN. Owned by @h; do not read or close it.
+ * until it returns something else than 0. Made by the first call and the same
+ * until hearth_close(), whatever daemon is behind it; it is also readable when
+ * the library has to go on with coming back to a daemon, and then hearth_next()
+ * may have no event. Owned by @h; do not read or close it.
+ * Return: the fd, or -errno.
  */
 HEARTH_API int hearth_fd(struct hearth *h);
+
+/** hearth_epoch() - the number of the session, which no other has
+ *
+ * It is another one after the library has connected again: the daemon is
+ * another process, and the ids of hearth_model_list() are those of the new one.
+ */
+HEARTH_API uint64_t hearth_epoch(const struct hearth *h);
 
 /** hearth_version() - version of this library, "0.1.0" */
 HEARTH_API const char *hearth_version(void);
 
-/** hearth_ping() - one empty round trip through the rings
- * @spin_ns: how long to poll before sleeping; 0 sleeps at once */
+/** hearth_ping() - one empty round trip through the rings, to the engine
+ * @spin_ns: how long to poll before sleeping; 0 sleeps at once
+ * Return: 0; -EAGAIN when the queue is full of submissions that the engine has
+ * not read; -ETIMEDOUT when it does not answer in a minute; or another
+ * -errno. */
 HEARTH_API int hearth_ping(struct hearth *h, uint64_t spin_ns);
 
-/** hearth_limits() - the daemon's limits as "name value unit" lines
+/** hearth_limits() - the daemon's options and limits, a line each:
+ * "name value unit", or "name value" where there is no unit
  * Return: bytes written without the NUL (cut at @n), or -errno. */
 HEARTH_API int hearth_limits(struct hearth *h, char *buf, size_t n);
 
-/** hearth_stats() - the daemon's counters as "name value" lines */
+/** hearth_stats() - the daemon's counters as "name value" lines
+ * Return: as hearth_limits(). */
 HEARTH_API int hearth_stats(struct hearth *h, char *buf, size_t n);
 
 /* ---------------------------------------------------------------- models */
@@ -136,7 +170,7 @@ enum hearth_model_state {
  */
 struct hearth_model_info {
 	size_t size;
-	uint32_t id;
+	uint32_t id;	/* the daemon's: another daemon gives another one */
 	uint32_t state; /* enum hearth_model_state */
 	uint32_t uid;
 	uint32_t n_ctx;
@@ -183,14 +217,20 @@ struct hearth_load_options {
  *        ".gguf" (see hearth_model_find()), or the name of a resident model
  *
  * A resident model of that very name is opened as it is, whatever @opt says.
- * Files are opened here, with the caller's rights, and used in place. Of a
- * split model any part may be named.
+ * Files are opened here, with the caller's rights, and used in place; they
+ * stay open as long as the handle, so that another daemon can be given the
+ * same ones. Of a split model any part may be named.
  */
 HEARTH_API int hearth_model_load(struct hearth *h, struct hearth_model **out,
 				 const char *name,
 				 const struct hearth_load_options *opt);
 
-/** hearth_model_open() - open a resident model by id */
+/** hearth_model_open() - open a resident model by id
+ *
+ * After a restart of the daemon a model that was opened by id alone is found
+ * again if the new daemon has the same weights in memory.
+ * Return: 0; -ENOENT; -EACCES; -ECONNRESET when the daemon was restarted, so
+ * that the id means nothing any more; or another -errno. */
 HEARTH_API int hearth_model_open(struct hearth *h, struct hearth_model **out,
 				 uint32_t id);
 
@@ -340,7 +380,8 @@ struct hearth_bias {
  * @temperature: 0..100; 0 takes the most probable token, like @greedy
  * @greedy:      take the most probable token, ignore sampling parameters
  * @ignore_eos:  go on after a token that ends a turn
- * @top_k, @top_p, @min_p: 0 is off
+ * @top_k, @top_p: 0 is off
+ * @min_p:       0 to less than 1; 0 is off
  * @repeat_penalty: 0 or 1 is off
  * @penalty_last: tokens penalties look at; 0 is 64
  * @seed:        0 is drawn at random
@@ -354,7 +395,7 @@ struct hearth_bias {
  * @logits_pos:  ascending prompt positions whose logits are wanted
  * @embed_last, @embed_mean: the final hidden state, of the last prompt token
  *               or averaged over the prompt
- * @key:         free for the caller's use
+ * @key:         free for the caller's use; goes with the request to any daemon
  */
 struct hearth_request {
 	size_t size;
@@ -396,8 +437,10 @@ struct hearth_request {
  * Return: 0; -EAGAIN when all slots are in use or the engine has not yet read
  * what was sent before; -E2BIG when prompt and max_tokens do not fit the
  * context, or the request the session's memory (the text has both numbers);
- * -EINVAL; or -ENOTCONN when the daemon is gone. A refusal that only the engine can see
- * comes as an event.
+ * -EINVAL; -ECONNRESET when the daemon was restarted and could not open the
+ * model again; or -ENOTCONN when there is no daemon. A refusal that only the
+ * engine can see comes as an event. While the library comes back to a daemon
+ * requests are taken, and sent when it is there.
  */
 HEARTH_API int hearth_submit(struct hearth *h, const struct hearth_request *rq,
 			     uint64_t *id);
@@ -431,6 +474,9 @@ struct hearth_top {
  *            with hearth_token_at()
  * @text:     TOKENS: their text, whole characters only; valid until the next
  *            call on this connection. DONE: what was held back
+ * @err:      ERROR: -errno. Of those that a daemon's death brings: -ENOTCONN,
+ *            no other came in time; -ECONNRESET, another came and the request
+ *            could not go on there (it died again, or lacks the model)
  * @error:    ERROR: one sentence that names what and where
  */
 struct hearth_event {
@@ -454,7 +500,8 @@ struct hearth_event {
  *
  * Return: 0 and *ev; -EAGAIN when there is none in time; -ENOENT when
  * @timeout_ms is negative and no request runs; -ENOTCONN when the daemon is
- * gone (every unfinished request first gets its ERROR event).
+ * gone and none came in its place in time (every unfinished request first gets
+ * its ERROR event): close the connection.
  */
 HEARTH_API int hearth_next(struct hearth *h, struct hearth_event *ev,
 			   int timeout_ms);
@@ -466,7 +513,12 @@ HEARTH_API int hearth_cancel(struct hearth *h, uint64_t id);
  * A running one is cancelled first. */
 HEARTH_API int hearth_release(struct hearth *h, uint64_t id);
 
-/** struct hearth_timings - when things happened to a request, in ns */
+/**
+ * struct hearth_timings - when things happened to a request, in ns
+ * @n_restart: engines and daemons that died while it ran
+ *
+ * The times are those of the daemon that ran it last, but for @first_ns.
+ */
 struct hearth_timings {
 	size_t size;
 	uint32_t n_prompt;
