@@ -39,6 +39,39 @@ struct backend_conf {
 	uint32_t token_us;
 };
 
+#define BACKEND_LAYOUT 24 /* name of a layout with its NUL: "cpu-panel16-1" */
+
+/**
+ * struct backend_piece - bytes of a file that are packed in one go
+ * @tensor:     of the image
+ * @file:       which file
+ * @part0, @part1: the backend's matter
+ * @off, @bytes: in the file
+ */
+struct backend_piece {
+	uint32_t tensor;
+	uint32_t file;
+	uint32_t part0;
+	uint32_t part1;
+	uint64_t off;
+	uint64_t bytes;
+	uint64_t dst; /* in the object */
+	uint64_t dst_bytes;
+};
+
+/**
+ * struct backend_layout - where a model's weights go in its object
+ * @name:   and version: objects of one name and content are equal
+ * @bytes:  of weights, whole pages
+ * @pieces: in order of file and offset; allocated, the caller frees them
+ */
+struct backend_layout {
+	char name[BACKEND_LAYOUT];
+	uint64_t bytes;
+	uint32_t n_pieces;
+	struct backend_piece *pieces;
+};
+
 /* Filled while loading, read by another thread. Set @stop to give up. */
 struct backend_progress {
 	_Atomic uint64_t done_bytes;
@@ -99,9 +132,11 @@ struct batch {
 /**
  * struct backend_ops - the backend interface
  * @open, @close: one backend a process
- * @load:     read and place a model's weights; called on a thread of its own
- *            while other models keep stepping. @fds are borrowed, one a file.
- *            On failure @why says what and where. -ECANCELED after stop.
+ * @lay_out:  a function of the image alone: no CPU level, no thread count
+ * @pack:     check and place a piece's bytes; any thread, any order. -EBADMSG
+ *            with tensor, file and offset in @why
+ * @load:     map an object that was filled before, read-only; reads no file.
+ *            @object is borrowed, @bytes of weights are at its start
  * @unload:   waits for nothing: the engine stepped it last
  * @info:     sizes of a loaded model
  * @kv_alloc: give the model @n_blocks blocks (once, before the first step)
@@ -112,9 +147,12 @@ struct backend_ops {
 	const char *name;
 	int (*open)(struct backend **be, const struct backend_conf *conf);
 	void (*close)(struct backend *be);
-	int (*load)(struct backend *be, const struct image *im, const int *fds,
-		    struct backend_progress *pg, struct backend_model **m,
-		    char why[160]);
+	int (*lay_out)(const struct image *im, struct backend_layout *l,
+		       char why[160]);
+	int (*pack)(const struct image *im, const struct backend_piece *p,
+		    const void *src, void *object, char why[160]);
+	int (*load)(struct backend *be, const struct image *im, int object,
+		    uint64_t bytes, struct backend_model **m, char why[160]);
 	void (*unload)(struct backend *be, struct backend_model *m);
 	void (*info)(const struct backend_model *m, struct backend_info *info);
 	int (*kv_alloc)(struct backend_model *m, uint32_t n_blocks);

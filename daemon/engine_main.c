@@ -27,6 +27,7 @@
 
 #include "../kernels/cpu.h"
 #include "engine.h"
+#include "loader.h"
 #include "log.h"
 #include "loop.h"
 #include "sandbox.h"
@@ -57,6 +58,7 @@ struct em_model {
 	struct proc_model_stats *stats;
 	pthread_t thread;
 	int image_fd;
+	int object; /* of the pool, or spare */
 	int fds[WIRE_MAX_FDS];
 	bool loading;	  /* the thread has it */
 	bool added;	  /* the engine has it */
@@ -80,7 +82,8 @@ struct em {
 	struct loop_timer progress;
 	struct em_session sessions[PROC_MAX_SESSIONS];
 	struct em_model models[WIRE_MAX_MODELS];
-	uint32_t top_session; /* sessions in use are below this index */
+	uint32_t top_session;	    /* sessions in use are below this index */
+	int spare[WIRE_MAX_MODELS]; /* memory for models that come as files */
 	int meminfo;
 	aio_context_t aio;
 	int aio_always; /* an fd that is always readable */
@@ -296,6 +299,36 @@ static uint64_t bytes_of(const struct image *im)
 	return n;
 }
 
+/* No loader was there: it is done here, into memory that was made before. */
+static int load_files(struct em_model *md)
+{
+	struct em *em = md->em;
+	struct loader_way way = { .n_threads = loader_cores(),
+				  .pg = &md->progress };
+	uint8_t digest[HASH_BYTES];
+	struct reader *rd = NULL;
+	struct loader *ld = NULL;
+	int ret;
+
+	md->object = em->spare[md - em->models];
+	ret = reader_open(&rd, md->fds, md->load.n_files, md->why);
+	if (!ret)
+		ret = loader_new(&ld, em->ops, &md->im, rd, md->why);
+	if (ret)
+		goto out;
+	md->load.weight_bytes = loader_layout(ld)->bytes;
+	if (ftruncate(md->object, (off_t)md->load.weight_bytes)) {
+		ret = -errno;
+		snprintf(md->why, sizeof(md->why), "no memory for weights");
+		goto out;
+	}
+	ret = loader_fill(ld, md->object, &way, digest, md->why);
+out:
+	loader_free(ld);
+	reader_close(rd);
+	return ret;
+}
+
 static void *load_thread(void *arg)
 {
 	struct em_model *md = arg;
@@ -304,8 +337,11 @@ static void *load_thread(void *arg)
 	uint32_t i;
 
 	prctl(PR_SET_NAME, "hearthd-load");
-	md->err = em->ops->load(em->be, &md->im, md->fds, &md->progress, &md->m,
-				md->why);
+	if (md->load.n_files)
+		md->err = load_files(md);
+	if (!md->err)
+		md->err = em->ops->load(em->be, &md->im, md->object,
+					md->load.weight_bytes, &md->m, md->why);
 	/* Here, because a stranger's file may take its time to close. */
 	for (i = 0; i < md->load.n_files; i++)
 		close(md->fds[i]);
@@ -326,6 +362,12 @@ static void model_free(struct em_model *md)
 	image_close(&md->im);
 	if (md->image_fd >= 0)
 		close(md->image_fd);
+	if (md->object == em->spare[md - em->models]) {
+		if (ftruncate(md->object, 0))
+			log_warn(errno, "weights: memory is not given back");
+	} else if (md->object >= 0) {
+		close(md->object);
+	}
 	for (i = 0; i < md->load.n_files; i++)
 		close(md->fds[i]);
 	if (md->stats)
@@ -472,7 +514,8 @@ static int model_start(struct em_model *md)
 	err = image_open_fd(&md->im, md->image_fd, md->why);
 	if (err)
 		return err;
-	need = bytes_of(&md->im);
+	/* An object is there already. */
+	need = md->load.n_files ? bytes_of(&md->im) : 0;
 	have = env_mem(em);
 	if (need > have) {
 		snprintf(md->why, sizeof(md->why),
@@ -503,7 +546,7 @@ static void model_load(struct em *em, const struct proc_load *l, const int *fds,
 	for (i = 0; i < WIRE_MAX_MODELS && !md; i++)
 		if (!em->models[i].load.id)
 			md = &em->models[i];
-	if (!md || l->n_files != n_fds - 1) {
+	if (!md || (l->n_files ? l->n_files != n_fds - 1 : n_fds != 2)) {
 		for (i = 0; i < n_fds; i++)
 			close(fds[i]);
 		say_state(em, l->id, WIRE_MODEL_FAILED, -ENOSPC,
@@ -513,6 +556,7 @@ static void model_load(struct em *em, const struct proc_load *l, const int *fds,
 	md->em = em;
 	md->load = *l;
 	md->image_fd = fds[0];
+	md->object = l->n_files ? -1 : fds[1];
 	memcpy(md->fds, fds + 1, l->n_files * sizeof(int));
 	err = model_start(md);
 	if (err)
@@ -705,6 +749,7 @@ static int open_backend(struct em *em)
 
 static int open_loop(struct em *em, int ctl)
 {
+	size_t i;
 	int err;
 
 	err = loop_new(&em->loop, PROC_MAX_SESSIONS + 16);
@@ -722,6 +767,11 @@ static int open_loop(struct em *em, int ctl)
 	em->progress.fn = copy_progress;
 	em->progress.arg = em;
 	em->aio_always = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+	for (i = 0; i < WIRE_MAX_MODELS; i++) {
+		em->spare[i] = memfd_create("weights", MFD_CLOEXEC);
+		if (em->spare[i] < 0)
+			return -errno;
+	}
 	em->meminfo = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
 	if (em->loaded.fd < 0 || em->aio_always < 0 || em->meminfo < 0)
 		return -errno;

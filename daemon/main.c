@@ -15,6 +15,7 @@
 
 #include "engine.h"
 #include "listen.h"
+#include "loader.h"
 #include "log.h"
 #include "monitor.h"
 #include "notify.h"
@@ -210,6 +211,11 @@ static int run_child(const char *mode)
 		prctl(PR_SET_NAME, "hearthd-engine");
 		engine_main(&conf, PROC_FD, SPAWN_STATS_FD);
 	}
+	if (!strcmp(mode, "--loader")) {
+		log_init("loader", (int)conf.verbose);
+		prctl(PR_SET_NAME, "hearthd-loader");
+		loader_main(&conf, PROC_FD);
+	}
 	log_init("parser", (int)conf.verbose);
 	prctl(PR_SET_NAME, "hearthd-parser");
 	err = sandbox_drop(&conf, SANDBOX_PARSER);
@@ -223,7 +229,8 @@ static int run_child(const char *mode)
 int main(int argc, char **argv)
 {
 	if (argc == 2 &&
-	    (!strcmp(argv[1], "--engine") || !strcmp(argv[1], "--parser")))
+	    (!strcmp(argv[1], "--engine") || !strcmp(argv[1], "--parser") ||
+	     !strcmp(argv[1], "--loader")))
 		return run_child(argv[1]);
 	return run_monitor(argc, argv);
 }

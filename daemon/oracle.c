@@ -145,16 +145,39 @@ static void oracle_unload(struct backend *be, struct backend_model *m)
 	free(m);
 }
 
-static int oracle_load(struct backend *be, const struct image *im,
-		       const int *fds, struct backend_progress *pg,
-		       struct backend_model **out, char why[160])
+/* It reads no weights. */
+static int oracle_lay_out(const struct image *im, struct backend_layout *l,
+			  char why[160])
+{
+	(void)im;
+	(void)why;
+	memset(l, 0, sizeof(*l));
+	snprintf(l->name, sizeof(l->name), "oracle-1");
+	return 0;
+}
+
+static int oracle_pack(const struct image *im, const struct backend_piece *p,
+		       const void *src, void *object, char why[160])
+{
+	(void)im;
+	(void)p;
+	(void)src;
+	(void)object;
+	snprintf(why, 160, "the oracle has no weights");
+	return -EINVAL;
+}
+
+static int oracle_load(struct backend *be, const struct image *im, int object,
+		       uint64_t bytes, struct backend_model **out,
+		       char why[160])
 {
 	const size_t rows = be->conf.max_out;
 	struct backend_model *m;
 	uint32_t i;
 	size_t r;
 
-	(void)fds;
+	(void)object;
+	(void)bytes;
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		goto no_memory;
@@ -173,8 +196,6 @@ static int oracle_load(struct backend *be, const struct image *im,
 	for (r = 0; r < rows; r++)
 		memcpy(m->logits + r * m->n_vocab, m->base,
 		       m->n_vocab * sizeof(*m->base));
-	if (pg)
-		atomic_store(&pg->done_bytes, atomic_load(&pg->total_bytes));
 	*out = m;
 	return 0;
 no_memory:
@@ -289,6 +310,8 @@ const struct backend_ops backend_oracle = {
 	.name = "oracle",
 	.open = oracle_open,
 	.close = oracle_close,
+	.lay_out = oracle_lay_out,
+	.pack = oracle_pack,
 	.load = oracle_load,
 	.unload = oracle_unload,
 	.info = oracle_info,

@@ -75,7 +75,10 @@ static int set_limits(const struct conf *conf, enum sandbox_kind kind)
 	if (err || kind == SANDBOX_ENGINE)
 		return err;
 	/* Messages carry fds above the files: a margin. */
-	err = limit(RLIMIT_NOFILE, 96);
+	err = limit(RLIMIT_NOFILE, 160);
+	/* It writes to a mapping only, has threads, and takes its time. */
+	if (!err && kind == SANDBOX_LOADER)
+		return limit(RLIMIT_FSIZE, 0);
 	if (!err)
 		err = limit(RLIMIT_NPROC, 0);
 	if (!err)
@@ -184,9 +187,11 @@ int sandbox_drop(const struct conf *conf, enum sandbox_kind kind)
 
 /* --------------------------------------------------------------- seccomp */
 
-#define BOTH   3
+#define ALL    7
 #define ENGINE 1
 #define PARSER 2
+#define LOADER 4
+#define THREAD (ENGINE | LOADER)
 
 struct call {
 	int nr;
@@ -195,61 +200,61 @@ struct call {
 
 /* clang-format off */
 static const struct call calls[] = {
-	{ SCMP_SYS(read), BOTH },
-	{ SCMP_SYS(write), BOTH },
-	{ SCMP_SYS(readv), BOTH },
-	{ SCMP_SYS(writev), BOTH },
-	{ SCMP_SYS(pread64), BOTH },
+	{ SCMP_SYS(read), ALL },
+	{ SCMP_SYS(write), ALL },
+	{ SCMP_SYS(readv), ALL },
+	{ SCMP_SYS(writev), ALL },
+	{ SCMP_SYS(pread64), ALL },
 	{ SCMP_SYS(pwrite64), PARSER },
-	{ SCMP_SYS(ftruncate), PARSER },
-	{ SCMP_SYS(lseek), BOTH },
-	{ SCMP_SYS(fstat), BOTH },
-	{ SCMP_SYS(newfstatat), BOTH }, /* glibc's fstat; paths are Landlock's */
-	{ SCMP_SYS(close), BOTH },
-	{ SCMP_SYS(sendmsg), BOTH },
-	{ SCMP_SYS(recvmsg), BOTH },
-	{ SCMP_SYS(mmap), BOTH },
-	{ SCMP_SYS(munmap), BOTH },
-	{ SCMP_SYS(mremap), BOTH },
-	{ SCMP_SYS(madvise), BOTH },
-	{ SCMP_SYS(brk), BOTH },
-	{ SCMP_SYS(futex), BOTH },
-	{ SCMP_SYS(getpid), BOTH },
-	{ SCMP_SYS(gettid), BOTH },
-	{ SCMP_SYS(getrandom), BOTH },
-	{ SCMP_SYS(clock_gettime), BOTH },
-	{ SCMP_SYS(gettimeofday), BOTH },
-	{ SCMP_SYS(rt_sigprocmask), BOTH },
-	{ SCMP_SYS(rt_sigaction), BOTH },
-	{ SCMP_SYS(rt_sigreturn), BOTH },
-	{ SCMP_SYS(sigaltstack), BOTH },
-	{ SCMP_SYS(restart_syscall), BOTH },
-	{ SCMP_SYS(exit), BOTH },
-	{ SCMP_SYS(exit_group), BOTH },
-	{ SCMP_SYS(fadvise64), BOTH },
-	{ SCMP_SYS(readahead), ENGINE },
-	{ SCMP_SYS(poll), ENGINE },
-	{ SCMP_SYS(ppoll), ENGINE },
+	{ SCMP_SYS(ftruncate), PARSER | ENGINE },
+	{ SCMP_SYS(lseek), ALL },
+	{ SCMP_SYS(fstat), ALL },
+	{ SCMP_SYS(newfstatat), ALL }, /* glibc's fstat; paths are Landlock's */
+	{ SCMP_SYS(close), ALL },
+	{ SCMP_SYS(sendmsg), ALL },
+	{ SCMP_SYS(recvmsg), ALL },
+	{ SCMP_SYS(mmap), ALL },
+	{ SCMP_SYS(munmap), ALL },
+	{ SCMP_SYS(mremap), ALL },
+	{ SCMP_SYS(madvise), ALL },
+	{ SCMP_SYS(brk), ALL },
+	{ SCMP_SYS(futex), ALL },
+	{ SCMP_SYS(getpid), ALL },
+	{ SCMP_SYS(gettid), ALL },
+	{ SCMP_SYS(getrandom), ALL },
+	{ SCMP_SYS(clock_gettime), ALL },
+	{ SCMP_SYS(gettimeofday), ALL },
+	{ SCMP_SYS(rt_sigprocmask), ALL },
+	{ SCMP_SYS(rt_sigaction), ALL },
+	{ SCMP_SYS(rt_sigreturn), ALL },
+	{ SCMP_SYS(sigaltstack), ALL },
+	{ SCMP_SYS(restart_syscall), ALL },
+	{ SCMP_SYS(exit), ALL },
+	{ SCMP_SYS(exit_group), ALL },
+	{ SCMP_SYS(fadvise64), ALL },
+	{ SCMP_SYS(readahead), THREAD },
+	{ SCMP_SYS(poll), THREAD },
+	{ SCMP_SYS(ppoll), THREAD },
 	{ SCMP_SYS(epoll_ctl), ENGINE },
 	{ SCMP_SYS(epoll_wait), ENGINE },
 	{ SCMP_SYS(epoll_pwait), ENGINE },
-	{ SCMP_SYS(io_uring_enter), ENGINE },
+	{ SCMP_SYS(io_uring_enter), THREAD },
 	{ SCMP_SYS(io_submit), ENGINE },
 	{ SCMP_SYS(io_getevents), ENGINE },
-	{ SCMP_SYS(set_robust_list), ENGINE },
-	{ SCMP_SYS(rseq), ENGINE },
-	{ SCMP_SYS(sched_yield), ENGINE },
-	{ SCMP_SYS(sched_getaffinity), ENGINE },
+	{ SCMP_SYS(set_robust_list), THREAD },
+	{ SCMP_SYS(rseq), THREAD },
+	{ SCMP_SYS(sched_yield), THREAD },
+	{ SCMP_SYS(sched_getaffinity), THREAD },
 	{ SCMP_SYS(sched_setaffinity), ENGINE },
 	{ SCMP_SYS(sched_getparam), ENGINE },
 	{ SCMP_SYS(sched_getscheduler), ENGINE },
-	{ SCMP_SYS(getcpu), ENGINE },
-	{ SCMP_SYS(nanosleep), ENGINE },
-	{ SCMP_SYS(clock_nanosleep), ENGINE },
-	{ SCMP_SYS(membarrier), ENGINE },
+	{ SCMP_SYS(getcpu), THREAD },
+	{ SCMP_SYS(nanosleep), THREAD },
+	{ SCMP_SYS(clock_nanosleep), THREAD },
+	{ SCMP_SYS(membarrier), THREAD },
 	{ SCMP_SYS(mlock), ENGINE },
 	{ SCMP_SYS(munlock), ENGINE },
-	{ SCMP_SYS(mbind), ENGINE },
+	{ SCMP_SYS(mbind), THREAD },
 	{ SCMP_SYS(sysinfo), ENGINE },
 };
 /* clang-format on */
@@ -285,7 +290,10 @@ static int add_conditional(scmp_filter_ctx ctx, enum sandbox_kind kind)
 
 static int add_calls(scmp_filter_ctx ctx, enum sandbox_kind kind)
 {
-	int who = kind == SANDBOX_ENGINE ? ENGINE : PARSER;
+	static const int who_is[] = { [SANDBOX_ENGINE] = ENGINE,
+				      [SANDBOX_PARSER] = PARSER,
+				      [SANDBOX_LOADER] = LOADER };
+	int who = who_is[kind];
 	size_t i;
 	int err = 0;
 
@@ -419,8 +427,10 @@ int sandbox_try(enum sandbox_kind kind)
 			continue;
 		log_warnx("sandbox: %s is possible in the %s (%ld, %s)",
 			  forbidden[i].name,
-			  kind == SANDBOX_ENGINE ? "engine" : "parser", r,
-			  r < 0 ? strerrorname_np(errno) : "no error");
+			  kind == SANDBOX_ENGINE   ? "engine"
+			  : kind == SANDBOX_PARSER ? "parser"
+						   : "loader",
+			  r, r < 0 ? strerrorname_np(errno) : "no error");
 		possible++;
 	}
 	return possible;

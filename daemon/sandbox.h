@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sandbox.h - what the engine and a parser give up before they meet a stranger.
+ * sandbox.h - what the engine, parsers and loaders give up before they meet a stranger.
  *
  * sandbox_drop() before anything is opened: another user, namespaces without
  * network, limits, no file system (Landlock). sandbox_filter() last: only the
@@ -15,6 +15,7 @@
 enum sandbox_kind {
 	SANDBOX_ENGINE,
 	SANDBOX_PARSER,
+	SANDBOX_LOADER,
 };
 
 int sandbox_drop(const struct conf *conf, enum sandbox_kind kind);

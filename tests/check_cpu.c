@@ -16,10 +16,11 @@
 #include <unistd.h>
 
 #include "../daemon/backend.h"
-#include "../daemon/cpu/pool.h"
+#include "../daemon/cpu/workers.h"
 #include "../kernels/cpu.h"
 #include "../kernels/mat.h"
 #include "tiny_model.h"
+#include "load.h"
 
 #define MAX_TOKENS 96
 #define MAX_SEQS   8
@@ -47,7 +48,8 @@ static void rig_open(struct rig *r, const struct tiny *t, int level,
 	int ret;
 
 	ck_assert_int_eq(backend_cpu.open(&r->be, &conf), 0);
-	ret = backend_cpu.load(r->be, &t->im, &t->fd, &pg, &r->m, why);
+	ret = load_model(&backend_cpu, r->be, &t->im, &t->fd, threads, &pg,
+			 &r->m, why);
 	ck_assert_msg(!ret, "load: %d, %s", ret, why);
 	ck_assert_uint_eq(pg.done_bytes, pg.total_bytes);
 	ck_assert_int_eq(backend_cpu.kv_alloc(r->m, MAX_SEQS * BLOCKS), 0);
@@ -485,7 +487,7 @@ static void load_fails(struct tiny *t, int err, const char *words)
 	if (err == -ECANCELED)
 		pg.stop = 1;
 	ck_assert_int_eq(backend_cpu.open(&be, &conf), 0);
-	ret = backend_cpu.load(be, &t->im, &t->fd, &pg, &m, why);
+	ret = load_model(&backend_cpu, be, &t->im, &t->fd, 2, &pg, &m, why);
 	ck_assert_msg(ret == err, "load: %d (%s), should be %d", ret, why, err);
 	ck_assert_msg(strstr(why, words), "'%s' does not say '%s'", why, words);
 	backend_cpu.close(be);
@@ -534,7 +536,7 @@ START_TEST(test_load_bad)
 		   "tensor blk.0.ffn_up.weight: rows 288 to 303 are not");
 	spoil(&t, at, &old16, was, sizeof(old16));
 	ck_assert_int_eq(ftruncate(t.fd, (off_t)t.off - 64), 0);
-	load_fails(&t, -ENODATA, "tensor blk.1.ffn_down.weight: the file ends");
+	load_fails(&t, -ESTALE, "when its header was read");
 	fd = t.fd;
 	t.fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	load_fails(&t, -EISDIR, "directory");
@@ -646,25 +648,26 @@ START_TEST(test_pool)
 	static const uint32_t spin[] = { 0, 1, 100 };
 	uint32_t n, i, round, threads;
 	struct count c;
-	struct pool *p;
+	struct workers *p;
 
 	for (threads = 1; threads <= 5; threads += 2) {
-		ck_assert_int_eq(pool_open(&p, threads, spin[threads / 2]), 0);
+		ck_assert_int_eq(workers_open(&p, threads, spin[threads / 2]),
+				 0);
 		for (round = 0; round < 800; round++) {
 			memset(&c, 0, sizeof(c));
 			c.threads = threads;
 			n = round % 257;
-			pool_run(p, count_unit, &c, n);
+			workers_run(p, count_unit, &c, n);
 			for (i = 0; i < 257; i++)
 				ck_assert_uint_eq(c.hits[i], i < n);
 			if (round % 500 == 0) /* let them sleep */
 				usleep(2000);
 		}
-		pool_close(p);
+		workers_close(p);
 	}
-	ck_assert_int_eq(pool_open(&p, 0, 0), -EINVAL);
-	ck_assert_int_eq(pool_open(&p, POOL_MAX_THREADS + 1, 0), -EINVAL);
-	pool_close(NULL);
+	ck_assert_int_eq(workers_open(&p, 0, 0), -EINVAL);
+	ck_assert_int_eq(workers_open(&p, WORKERS_MAX + 1, 0), -EINVAL);
+	workers_close(NULL);
 }
 END_TEST
 
@@ -672,11 +675,11 @@ START_TEST(test_pool_idle)
 {
 	struct timespec a, b;
 	struct count c = { .threads = 3 };
-	struct pool *p;
+	struct workers *p;
 	double used;
 
-	ck_assert_int_eq(pool_open(&p, 3, 100), 0);
-	pool_run(p, count_unit, &c, 64);
+	ck_assert_int_eq(workers_open(&p, 3, 100), 0);
+	workers_run(p, count_unit, &c, 64);
 	usleep(20000);
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
 	usleep(300000);
@@ -684,7 +687,7 @@ START_TEST(test_pool_idle)
 	used = (double)(b.tv_sec - a.tv_sec) +
 	       (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
 	ck_assert_msg(used < 0.003, "idle workers used %g s", used);
-	pool_close(p);
+	workers_close(p);
 }
 END_TEST
 

@@ -28,6 +28,7 @@
 #include "../daemon/gguf.h"
 #include "../kernels/cpu.h"
 #include "tiny_model.h"
+#include "load.h"
 
 #define MAX_STEP  256
 #define MAX_BATCH 32
@@ -288,7 +289,8 @@ static void open_model(struct run *r, const struct image *im, const int *fds,
 	ret = r->ops->open(&r->be, &conf);
 	if (ret)
 		die("open", ret);
-	ret = r->ops->load(r->be, im, fds, &pg, &r->m, why);
+	ret = load_model(r->ops, r->be, im, fds, loader_cores(), &pg, &r->m,
+			 why);
 	if (ret)
 		die(why, ret);
 	r->blocks_each = r->o->length / KV_BLOCK + 1;

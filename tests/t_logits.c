@@ -17,6 +17,7 @@
 #include "../daemon/backend.h"
 #include "../daemon/gguf.h"
 #include "../kernels/cpu.h"
+#include "load.h"
 
 #define MAX_CHUNK 64
 
@@ -121,7 +122,8 @@ static void open_model(struct run *r, const char *path,
 	ret = r->ops->open(&r->be, conf);
 	if (ret)
 		die("backend", strerror(-ret));
-	ret = r->ops->load(r->be, &r->im, fds, &pg, &r->model, why);
+	ret = load_model(r->ops, r->be, &r->im, fds, loader_cores(), &pg,
+			 &r->model, why);
 	if (ret)
 		die(path, why);
 	ret = r->ops->kv_alloc(r->model, n_blocks);

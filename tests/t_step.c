@@ -19,6 +19,7 @@
 #include "../daemon/gguf.h"
 #include "../kernels/cpu.h"
 #include "../libclient/image.h"
+#include "load.h"
 
 #define MAX_BATCH 512
 #define MAX_SEQS  64
@@ -235,7 +236,8 @@ int main(int argc, char **argv)
 	if (ret)
 		die("open", ret);
 	t = now();
-	ret = backend_cpu.load(b.be, &b.im, fds, &pg, &b.m, why);
+	ret = load_model(&backend_cpu, b.be, &b.im, fds, loader_cores(), &pg,
+			 &b.m, why);
 	if (ret)
 		die(why, ret);
 	t = now() - t;

@@ -14,7 +14,7 @@ static void be_close(struct backend *be)
 {
 	if (!be)
 		return;
-	pool_close(be->pool);
+	workers_close(be->workers);
 	free(be);
 }
 
@@ -49,9 +49,9 @@ static int be_open(struct backend **out, const struct backend_conf *conf)
 	vec_kernels_init(&be->vk, level);
 	if (!threads)
 		threads = cores();
-	if (threads > POOL_MAX_THREADS)
-		threads = POOL_MAX_THREADS;
-	ret = pool_open(&be->pool, threads, conf->spin_us);
+	if (threads > WORKERS_MAX)
+		threads = WORKERS_MAX;
+	ret = workers_open(&be->workers, threads, conf->spin_us);
 	if (ret) {
 		be_close(be);
 		return ret;
@@ -72,9 +72,8 @@ static void be_unload(struct backend *be, struct backend_model *m)
 	free(m);
 }
 
-static int be_load(struct backend *be, const struct image *im, const int *fds,
-		   struct backend_progress *pg, struct backend_model **out,
-		   char why[160])
+static int be_load(struct backend *be, const struct image *im, int object,
+		   uint64_t bytes, struct backend_model **out, char why[160])
 {
 	struct backend_model *m;
 	struct tape tape;
@@ -90,8 +89,7 @@ static int be_load(struct backend *be, const struct image *im, const int *fds,
 		goto out;
 	}
 	m->be = be;
-	ret = weights_load(&m->w, im, &tape, fds, pool_threads(be->pool), pg,
-			   why);
+	ret = weights_map(&m->w, im, &tape, object, bytes, why);
 	if (ret)
 		goto out;
 	ret = plan_build(m, im, &tape, why);
@@ -111,7 +109,8 @@ static void be_info(const struct backend_model *m, struct backend_info *info)
 	info->scratch_bytes = m->scratch_bytes;
 	info->kv_block_bytes = kv_block_elems(&m->hp) * sizeof(uint16_t);
 	snprintf(info->text, sizeof(info->text), "cpu %s x%u",
-		 cpu_level_names[m->be->mk.level], pool_threads(m->be->pool));
+		 cpu_level_names[m->be->mk.level],
+		 workers_threads(m->be->workers));
 }
 
 static int be_kv_alloc(struct backend_model *m, uint32_t n_blocks)
@@ -139,6 +138,8 @@ const struct backend_ops backend_cpu = {
 	.name = "cpu",
 	.open = be_open,
 	.close = be_close,
+	.lay_out = weights_lay_out,
+	.pack = weights_pack,
 	.load = be_load,
 	.unload = be_unload,
 	.info = be_info,

@@ -2,7 +2,7 @@
 /*
  * cpu.h - the CPU backend from inside: a model's weights and its program.
  *
- * load.c reads and packs the weights, plan.c turns the tape into a short
+ * load.c packs the weights and finds them, plan.c turns the tape into a short
  * program of parallel regions, step.c runs the program over a batch.
  */
 #ifndef HEARTH_CPU_CPU_H
@@ -15,11 +15,12 @@
 #include "../../kernels/mat.h"
 #include "../../kernels/vec.h"
 #include "../backend.h"
+#include "../object.h"
 #include "../tape.h"
-#include "pool.h"
+#include "workers.h"
 
 struct backend {
-	struct pool *pool;
+	struct workers *workers;
 	struct mat_kernels mk;
 	struct vec_kernels vk;
 	struct backend_conf conf;
@@ -27,22 +28,27 @@ struct backend {
 
 /**
  * struct weights - a model's tensors as the kernels want them
- * @arena: one anonymous mapping that holds all of them
+ * @object: the pool's memory that holds all of them, mapped read-only
  * @mat:   by tensor of the image; data NULL if it is no matrix
  * @vec:   likewise: norms, biases and tables as floats
  */
 struct weights {
-	void *arena;
+	struct object object;
 	uint64_t bytes;
 	uint32_t n;
 	struct mat *mat;
 	const float **vec;
 };
 
-/* load.c: reads what the tape uses. On failure nothing is left, @why says. */
-int weights_load(struct weights *w, const struct image *im,
-		 const struct tape *tape, const int *fds, uint32_t n_threads,
-		 struct backend_progress *pg, char why[160]);
+/* load.c: see backend.h; the object has what the tape uses. On failure nothing
+ * is left, @why says. */
+int weights_lay_out(const struct image *im, struct backend_layout *l,
+		    char why[160]);
+int weights_pack(const struct image *im, const struct backend_piece *p,
+		 const void *src, void *object, char why[160]);
+int weights_map(struct weights *w, const struct image *im,
+		const struct tape *tape, int object, uint64_t bytes,
+		char why[160]);
 void weights_free(struct weights *w);
 
 /* What a row is: a token of the batch, an output row, one with logits. */

@@ -227,7 +227,7 @@ static void carve_all(struct backend_model *m, const uint8_t *wants,
 	m->tok_pos = carve(c, n * sizeof(*m->tok_pos));
 	m->tok_slot = carve(c, n * sizeof(*m->tok_slot));
 	m->pieces = carve(c, (n + conf->max_seqs) * sizeof(*m->pieces));
-	m->tmp = carve(c, pool_threads(m->be->pool) * m->tmp_floats *
+	m->tmp = carve(c, workers_threads(m->be->workers) * m->tmp_floats *
 				  sizeof(float));
 }
 

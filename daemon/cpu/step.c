@@ -195,13 +195,14 @@ static void rows_unit(void *arg, uint32_t unit, uint32_t worker)
 
 static void run_rows(struct step *s)
 {
-	uint32_t threads = pool_threads(s->m->be->pool);
+	uint32_t threads = workers_threads(s->m->be->workers);
 
 	s->per = s->rows;
 	if (s->rows > INLINE_ROWS)
 		s->per = (s->rows + threads * UNITS_THREAD - 1) /
 			 (threads * UNITS_THREAD);
-	pool_run(s->m->be->pool, rows_unit, s, (s->rows + s->per - 1) / s->per);
+	workers_run(s->m->be->workers, rows_unit, s,
+		    (s->rows + s->per - 1) / s->per);
 }
 
 /* ----------------------------------------------------------- matrices */
@@ -254,7 +255,7 @@ static void matmul_unit(void *arg, uint32_t unit, uint32_t worker)
 static void run_matmul(struct step *s)
 {
 	const struct op *o = s->op;
-	uint32_t threads = pool_threads(s->m->be->pool), i, units = 0;
+	uint32_t threads = workers_threads(s->m->be->workers), i, units = 0;
 	uint64_t panels = 0, bytes = 0, work = 0;
 
 	s->in = &s->m->act[o->src];
@@ -275,7 +276,7 @@ static void run_matmul(struct step *s)
 	}
 	for (i = 0; i < o->n; i++)
 		units += units_of(s, i);
-	pool_run(s->m->be->pool, matmul_unit, s, units);
+	workers_run(s->m->be->workers, matmul_unit, s, units);
 }
 
 /* Panels [p0, p1) as a matrix of its own. */
@@ -347,7 +348,7 @@ static void run_glu(struct step *s)
 			glu_unit(s, i, 0);
 		return;
 	}
-	pool_run(s->m->be->pool, glu_unit, s, (panels + per - 1) / per);
+	workers_run(s->m->be->workers, glu_unit, s, (panels + per - 1) / per);
 }
 
 /* ---------------------------------------------------------- attention */
@@ -405,7 +406,7 @@ static uint32_t attn_heads(const struct step *s)
 		     group / parts * m->hp.head_dim % ACT_BLOCK))
 			continue;
 		n = group / parts;
-		if (units * parts >= pool_threads(m->be->pool))
+		if (units * parts >= workers_threads(m->be->workers))
 			break;
 	}
 	return n;
@@ -432,7 +433,7 @@ static void run_attn(struct step *s)
 		for (i = 0; i < units; i++)
 			attn_unit(s, i, 0);
 	else
-		pool_run(m->be->pool, attn_unit, s, units);
+		workers_run(m->be->workers, attn_unit, s, units);
 }
 
 /* ------------------------------------------------------------ the batch */

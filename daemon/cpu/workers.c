@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pool.c - workers that share the units of a parallel region.
+ * workers.c - workers that share the units of a parallel region.
  *
  * All hangs on one 64-bit ticket: how many units the region has and the next
  * one. Adding one claims a unit of whatever region is current at that instant,
@@ -8,7 +8,7 @@
  * region's function is written before its ticket, and cannot be written again
  * while a unit that somebody claimed is not done.
  */
-#include "pool.h"
+#include "workers.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -29,12 +29,12 @@
 #define QUIET_RUNS 64	 /* sleep at once for as many waits after that */
 
 struct worker {
-	struct pool *pool;
+	struct workers *workers;
 	pthread_t thread;
 	uint32_t index;
 };
 
-struct pool {
+struct workers {
 	_Atomic uint64_t ticket __attribute__((aligned(LINE)));
 	_Atomic uint32_t done __attribute__((aligned(LINE)));
 	_Atomic uint32_t caller_waits;
@@ -42,7 +42,7 @@ struct pool {
 	_Atomic uint32_t gen __attribute__((aligned(LINE)));
 	_Atomic uint32_t sleepers;
 	_Atomic bool stop;
-	pool_fn *fn __attribute__((aligned(LINE)));
+	workers_fn *fn __attribute__((aligned(LINE)));
 	void *arg;
 	uint32_t n_threads;
 	uint64_t spin_ns;
@@ -113,7 +113,7 @@ static bool spin(_Atomic uint32_t *word, uint32_t value, uint64_t spin_ns,
 }
 
 /* Claim and run units until there are none; all of one region or of several. */
-static void work(struct pool *p, uint32_t worker)
+static void work(struct workers *p, uint32_t worker)
 {
 	uint64_t t;
 	uint32_t unit, n;
@@ -140,7 +140,7 @@ static void work(struct pool *p, uint32_t worker)
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
-	struct pool *p = w->pool;
+	struct workers *p = w->workers;
 	uint32_t gen = 0, quiet = 0;
 
 	for (;;) {
@@ -160,7 +160,7 @@ static void *worker_main(void *arg)
 	}
 }
 
-static void wait_done(struct pool *p, uint32_t n)
+static void wait_done(struct workers *p, uint32_t n)
 {
 	uint32_t done;
 
@@ -178,7 +178,7 @@ static void wait_done(struct pool *p, uint32_t n)
 	}
 }
 
-void pool_run(struct pool *p, pool_fn *fn, void *arg, uint32_t n)
+void workers_run(struct workers *p, workers_fn *fn, void *arg, uint32_t n)
 {
 	uint32_t gen, i;
 
@@ -202,19 +202,19 @@ void pool_run(struct pool *p, pool_fn *fn, void *arg, uint32_t n)
 	wait_done(p, n);
 }
 
-uint32_t pool_threads(const struct pool *p)
+uint32_t workers_threads(const struct workers *p)
 {
 	return p->n_threads;
 }
 
-int pool_open(struct pool **out, uint32_t n_threads, uint32_t spin_us)
+int workers_open(struct workers **out, uint32_t n_threads, uint32_t spin_us)
 {
 	sigset_t all, old;
-	struct pool *p;
+	struct workers *p;
 	uint32_t i;
 	int ret = 0;
 
-	if (!n_threads || n_threads > POOL_MAX_THREADS)
+	if (!n_threads || n_threads > WORKERS_MAX)
 		return -EINVAL;
 	if (posix_memalign((void **)&p, LINE, sizeof(*p)))
 		return -ENOMEM;
@@ -230,7 +230,7 @@ int pool_open(struct pool **out, uint32_t n_threads, uint32_t spin_us)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	p->n_threads = 1;
 	for (i = 1; i < n_threads && !ret; i++) {
-		p->worker[i].pool = p;
+		p->worker[i].workers = p;
 		p->worker[i].index = i;
 		ret = -pthread_create(&p->worker[i].thread, NULL, worker_main,
 				      &p->worker[i]);
@@ -239,14 +239,14 @@ int pool_open(struct pool **out, uint32_t n_threads, uint32_t spin_us)
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (ret) {
-		pool_close(p);
+		workers_close(p);
 		return ret;
 	}
 	*out = p;
 	return 0;
 }
 
-void pool_close(struct pool *p)
+void workers_close(struct workers *p)
 {
 	uint32_t i;
 
