@@ -92,6 +92,15 @@ static void denied(const struct row *row, struct hearth_call *c, int err)
 			    from_kuid(&init_user_ns, current_uid()), err);
 }
 
+/* Who could not be told of it shall not have made it. */
+static void uncreate(const struct hearth_call *c)
+{
+	struct hearth_call d = { .destroy = { .id = c->create.id } };
+
+	strscpy(d.destroy.name, c->create.name, sizeof(d.destroy.name));
+	pool_destroy(&d);
+}
+
 /* An fd that is in the table cannot be taken back: so copy out first. */
 static long finish(struct hearth_call *c, size_t bytes, void __user *up)
 {
@@ -143,5 +152,8 @@ long hearth_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	denied(row, &c, ret);
 	if (ret || !(_IOC_DIR(cmd) & _IOC_READ))
 		return ret;
-	return finish(&c, min(size, usize), up);
+	ret = finish(&c, min(size, usize), up);
+	if (ret && row->fn == pool_create)
+		uncreate(&c);
+	return ret;
 }

@@ -124,7 +124,8 @@ static size_t request(unsigned int nr, void *p)
 		l->cookie = rnd(3) ? 0 : word();
 		return sizeof(*l);
 	case 7:
-		m->uid = rnd(4) ? 1000 + rnd(3) : (uint32_t)word();
+		/* few, as the table of limits is finite */
+		m->uid = rnd(4) ? 1000 + rnd(3) : rnd(4) ? 2000 + rnd(64) : ~0u;
 		m->flags = rnd(6) ? 0 : rnd(4);
 		m->limit = rnd(4) ? ~0ull : word();
 		return sizeof(*m);
