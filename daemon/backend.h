@@ -28,6 +28,8 @@ struct backend_model;
  * @max_out:    output rows in a step at most
  * @spin_us:    how long workers spin for the next op before sleeping
  * @token_us:   oracle: how long each token of a step takes
+ * @beat:       counted up now and then in a step, so that a watchdog sees it
+ *              is alive; NULL: nobody looks
  */
 struct backend_conf {
 	uint32_t n_threads;
@@ -37,7 +39,14 @@ struct backend_conf {
 	uint32_t max_out;
 	uint32_t spin_us;
 	uint32_t token_us;
+	_Atomic uint64_t *beat;
 };
+
+static inline void backend_beat(const struct backend_conf *conf)
+{
+	if (conf->beat)
+		atomic_fetch_add_explicit(conf->beat, 1, memory_order_relaxed);
+}
 
 #define BACKEND_LAYOUT 24 /* name of a layout with its NUL: "cpu-panel16-1" */
 

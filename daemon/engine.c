@@ -1,61 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* engine.c - sessions in, tokens out: the one place that knows both ends. */
-#include "engine.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "model.h"
-#include "sample.h"
-#include "session.h"
+#include "engine_priv.h"
 
 /* Output rows of a step beyond one for each sequence. */
 #define SPARE_ROWS 32
-
-/* One uid's share of the engine. */
-struct flow {
-	uint32_t uid;
-	uint32_t n_sessions;
-	uint64_t n_reqs;
-};
-
-/**
- * struct engine - what there is
- * @age: requests accepted so far
- */
-struct engine {
-	const struct conf *conf;
-	struct engine_env env;
-	struct mem mem;
-	struct backend_conf bc;
-	const struct backend_ops *ops;
-	struct proc_stats *st;
-	uint64_t age;
-	uint32_t n_flows;
-	uint32_t n_models;
-	struct flow *flows;
-	struct session *sessions;
-	struct model *models[WIRE_MAX_MODELS];
-	struct sampler sampler;
-};
-
-static void count(_Atomic uint64_t *x, uint64_t n)
-{
-	atomic_fetch_add_explicit(x, n, memory_order_relaxed);
-}
-
-static void set(_Atomic uint64_t *x, uint64_t n)
-{
-	atomic_store_explicit(x, n, memory_order_relaxed);
-}
-
-static uint64_t now(const struct engine *e)
-{
-	return e->env.now_ns(e->env.arg);
-}
 
 void engine_backend_conf(const struct conf *conf, struct backend_conf *bc)
 {
@@ -97,8 +51,8 @@ int engine_new(struct engine **out, const struct conf *conf,
 		mem_free(&mem, e);
 		return -ENOMEM;
 	}
-	set(&stats->busy, 0);
-	set(&stats->n_sessions, 0);
+	engine_set(&stats->busy, 0);
+	engine_set(&stats->n_sessions, 0);
 	*out = e;
 	return 0;
 }
@@ -119,7 +73,7 @@ void engine_free(struct engine *e)
 	mem_free(&mem, e);
 }
 
-static struct model *find_model(const struct engine *e, uint64_t id)
+struct model *engine_find_model(const struct engine *e, uint64_t id)
 {
 	uint32_t i;
 
@@ -139,8 +93,7 @@ static struct session *find_session(const struct engine *e, uint64_t id)
 	return NULL;
 }
 
-/* Wake the clients for whom something was posted. */
-static void wake(struct engine *e)
+void engine_wake(struct engine *e)
 {
 	struct session *s;
 	uint32_t how;
@@ -155,8 +108,8 @@ static void wake(struct engine *e)
 
 static void show_kv(struct model *m)
 {
-	set(&m->st->kv_used,
-	    (uint64_t)(m->kv.n_blocks - m->kv.n_free) * m->lim.block_bytes);
+	engine_set(&m->st->kv_used, (uint64_t)(m->kv.n_blocks - m->kv.n_free) *
+					    m->lim.block_bytes);
 }
 
 /* Out of scheduler and accounts: the session part is the caller's. */
@@ -164,24 +117,21 @@ static void unschedule(struct engine *e, struct req *r)
 {
 	struct model *m = r->m;
 
-	sched_del(&m->sched, r);
 	e->flows[r->flow].n_reqs--;
-	count(&m->st->n_active, (uint64_t)-1);
-	set(&m->st->t_idle_ns, now(e));
+	if (!m)
+		return; /* it was waiting for its model */
+	sched_del(&m->sched, r);
+	engine_count(&m->st->n_active, (uint64_t)-1);
+	engine_set(&m->st->t_idle_ns, engine_now(e));
 	show_kv(m);
 }
 
-static void end(struct engine *e, struct req *r, enum ring_finish how, int err)
+void engine_end(struct engine *e, struct req *r, enum ring_finish how, int err)
 {
 	if (how == RING_FIN_CANCEL)
-		count(&e->st->n_cancelled, 1);
+		engine_count(&e->st->n_cancelled, 1);
 	unschedule(e, r);
-	session_finish(r, how, err, RING_OK, now(e));
-}
-
-static bool live(const struct req *r)
-{
-	return r->state == REQ_QUEUED || r->state == REQ_RUNNING;
+	session_finish(r, how, err, RING_OK, engine_now(e));
 }
 
 static void end_all(struct engine *e, struct session *s, int err)
@@ -189,9 +139,9 @@ static void end_all(struct engine *e, struct session *s, int err)
 	uint32_t i;
 
 	for (i = 0; i < s->l.n_slots && s->n_live; i++)
-		if (live(&s->reqs[i]))
-			end(e, &s->reqs[i],
-			    err ? RING_FIN_ERROR : RING_FIN_CANCEL, err);
+		if (engine_live(&s->reqs[i]))
+			engine_end(e, &s->reqs[i],
+				   err ? RING_FIN_ERROR : RING_FIN_CANCEL, err);
 }
 
 /* ------------------------------------------------------------- sessions */
@@ -216,6 +166,22 @@ static int flow_get(struct engine *e, uint32_t uid, uint32_t *flow)
 	return 0;
 }
 
+/* What the dead engine ran counts for its uid as before. */
+static void adopt_all(struct engine *e, struct session *s)
+{
+	uint32_t i;
+
+	for (i = 0; i < s->l.n_slots && s->n_live; i++) {
+		if (!engine_live(&s->reqs[i]))
+			continue;
+		s->reqs[i].flow = s->flow;
+		e->flows[s->flow].n_reqs++;
+		/* No later request is older. */
+		if (s->reqs[i].age > e->age)
+			e->age = s->reqs[i].age;
+	}
+}
+
 int engine_session_new(struct engine *e, const struct proc_session *ps, void *c,
 		       void *d, int event_fd)
 {
@@ -228,7 +194,7 @@ int engine_session_new(struct engine *e, const struct proc_session *ps, void *c,
 	err = flow_get(e, ps->uid, &flow);
 	if (err)
 		return err;
-	err = session_new(&s, &e->mem, ps, c, d, event_fd, now(e));
+	err = session_new(&s, &e->mem, ps, c, d, event_fd, engine_now(e));
 	if (err) {
 		e->flows[flow].n_sessions--;
 		return err;
@@ -236,9 +202,10 @@ int engine_session_new(struct engine *e, const struct proc_session *ps, void *c,
 	s->flow = flow;
 	s->next = e->sessions;
 	e->sessions = s;
-	count(&e->st->n_sessions, 1);
+	engine_count(&e->st->n_sessions, 1);
+	adopt_all(e, s);
 	/* A recovered one may have been told something. */
-	wake(e);
+	engine_wake(e);
 	return 0;
 }
 
@@ -255,7 +222,7 @@ void engine_session_end(struct engine *e, uint64_t id)
 	end_all(e, s, 0);
 	*p = s->next;
 	e->flows[s->flow].n_sessions--;
-	count(&e->st->n_sessions, (uint64_t)-1);
+	engine_count(&e->st->n_sessions, (uint64_t)-1);
 	session_free(s, &e->mem);
 	e->env.notify(e->env.arg, PROC_SESSION_GONE, &gone, sizeof(gone));
 }
@@ -263,15 +230,27 @@ void engine_session_end(struct engine *e, uint64_t id)
 void engine_grant(struct engine *e, uint64_t session, uint64_t model)
 {
 	struct session *s = find_session(e, session);
+	struct model *m = engine_find_model(e, model);
 	uint32_t i;
 
-	if (!s || !session_grant(s, model))
+	if (!s)
 		return;
-	/* Full: models that never came, or went before they were granted. */
-	for (i = s->n_grants; i-- > 0;)
-		if (!find_model(e, s->grants[i]))
-			session_revoke(s, s->grants[i]);
-	session_grant(s, model);
+	if (!model) {
+		engine_give_up(e, s);
+		engine_wake(e);
+		return;
+	}
+	if (session_grant(s, model)) {
+		/* Full: models that never came, or went before the grant. */
+		for (i = s->n_grants; i-- > 0;)
+			if (!engine_find_model(e, s->grants[i]))
+				session_revoke(s, s->grants[i]);
+		session_grant(s, model);
+	}
+	if (m) {
+		engine_resume(e, s, m);
+		engine_wake(e);
+	}
 }
 
 /* It broke the protocol: nothing of it runs on, the monitor hangs up. */
@@ -283,154 +262,6 @@ static void expel(struct engine *e, struct session *s)
 	end_all(e, s, -EPROTO);
 	snprintf(st.text, sizeof(st.text), "%s", s->bad);
 	e->env.notify(e->env.arg, PROC_SESSION_BAD, &st, sizeof(st));
-}
-
-/* --------------------------------------------------------------- models */
-
-static struct proc_model_stats *stats_get(struct engine *e, uint64_t id)
-{
-	struct proc_model_stats *m, *unused = NULL;
-	uint32_t i;
-
-	for (i = 0; i < WIRE_MAX_MODELS; i++) {
-		m = &e->st->model[i];
-		if (m->id == id)
-			return m;
-		if (!m->id && !unused)
-			unused = m;
-	}
-	if (unused)
-		set(&unused->id, id);
-	return unused;
-}
-
-static int grow_sampler(struct engine *e, uint32_t n_vocab)
-{
-	struct sampler s;
-	int err;
-
-	if (n_vocab <= e->sampler.max_vocab)
-		return 0;
-	err = sample_init(&s, &e->mem, n_vocab);
-	if (err) {
-		sample_fini(&s, &e->mem);
-		return err;
-	}
-	sample_fini(&e->sampler, &e->mem);
-	e->sampler = s;
-	return 0;
-}
-
-static uint64_t mem_used(const struct engine *e)
-{
-	uint64_t n = 0;
-	uint32_t i;
-
-	for (i = 0; i < e->n_models; i++)
-		n += e->models[i]->mem_bytes;
-	return n;
-}
-
-static void tell_model(struct engine *e, uint64_t id, int err)
-{
-	struct session *s;
-
-	for (s = e->sessions; s; s = s->next)
-		if (session_granted(s, id))
-			session_model_event(s, id, err);
-}
-
-int engine_model_add(struct engine *e, const struct proc_load *l,
-		     const struct image *im, struct backend_model *bm,
-		     uint32_t *n_ctx, uint64_t *kv_bytes, char why[160])
-{
-	struct model_room room = { .limit = e->conf->mem_bytes,
-				   .used = mem_used(e) };
-	struct backend_info info;
-	struct run_limits lim;
-	struct model *m = NULL;
-	int err;
-
-	snprintf(why, 160, "no memory for the model's tables");
-	if (find_model(e, l->id) || e->n_models == WIRE_MAX_MODELS) {
-		snprintf(why, 160, "%u models are resident, %d may be",
-			 e->n_models, WIRE_MAX_MODELS);
-		return -ENOSPC;
-	}
-	e->ops->info(bm, &info);
-	if (e->env.mem_available)
-		room.free = e->env.mem_available(e->env.arg);
-	err = model_size(&lim, &im->h->hp, &info, l, e->conf->kv_bytes,
-			 e->bc.max_seqs, &room, why);
-	if (err)
-		return err;
-	err = grow_sampler(e, lim.n_vocab);
-	if (err)
-		return err;
-	err = model_new(&m, &e->mem, &e->bc, e->n_flows, &lim);
-	if (err)
-		return err;
-	err = e->ops->kv_alloc(bm, lim.n_blocks);
-	if (err) {
-		snprintf(why, 160, "no memory for %u KV blocks of %llu bytes",
-			 lim.n_blocks, (unsigned long long)lim.block_bytes);
-		goto fail;
-	}
-	err = -ENOSPC;
-	m->st = stats_get(e, l->id);
-	if (!m->st) {
-		snprintf(why, 160, "no counters for another model");
-		goto fail;
-	}
-	/* A dead engine may have left these. */
-	set(&m->st->kv_used, 0);
-	set(&m->st->n_active, 0);
-	m->id = l->id;
-	m->im = im;
-	m->bm = bm;
-	m->info = info;
-	m->mem_bytes = info.weight_bytes + info.scratch_bytes +
-		       lim.n_blocks * lim.block_bytes;
-	e->models[e->n_models++] = m;
-	*n_ctx = lim.n_ctx;
-	*kv_bytes = lim.n_blocks * lim.block_bytes;
-	why[0] = '\0';
-	tell_model(e, l->id, 0);
-	wake(e);
-	return 0;
-fail:
-	model_free(m, &e->mem);
-	return err;
-}
-
-void engine_model_del(struct engine *e, uint64_t id)
-{
-	struct model *m = find_model(e, id);
-	struct session *s;
-	uint32_t i;
-
-	if (!m)
-		return;
-	for (s = e->sessions; s; s = s->next)
-		for (i = 0; i < s->l.n_slots && s->n_live; i++)
-			if (live(&s->reqs[i]) && s->reqs[i].m == m)
-				end(e, &s->reqs[i], RING_FIN_ERROR, -ENODEV);
-	tell_model(e, id, -ENODEV);
-	for (s = e->sessions; s; s = s->next)
-		session_revoke(s, id);
-	for (i = 0; e->models[i] != m; i++)
-		;
-	e->models[i] = e->models[--e->n_models];
-	set(&m->st->kv_used, 0);
-	set(&m->st->n_active, 0);
-	set(&m->st->n_prefill, 0);
-	set(&m->st->n_decode, 0);
-	set(&m->st->t_idle_ns, 0);
-	set(&m->st->load_done, 0);
-	set(&m->st->load_total, 0);
-	set(&m->st->id, 0);
-	model_free(m, &e->mem);
-	wake(e);
 }
 
 /* ------------------------------------------- client ring -> session -> queue */
@@ -445,11 +276,28 @@ static void refuse(struct session *s, const struct session_cmd *cmd,
 	session_refuse(s, cmd, &why);
 }
 
+/* Older is smaller, also than what an engine after this one accepts. */
+static uint64_t next_age(struct engine *e)
+{
+	uint64_t t = engine_now(e);
+
+	e->age = t > e->age ? t : e->age + 1;
+	return e->age;
+}
+
+void engine_queue(struct engine *e, struct model *m, struct req *r)
+{
+	(void)e;
+	r->m = m;
+	engine_count(&m->st->n_active, 1);
+	sched_add(&m->sched, r);
+}
+
 static void run(struct engine *e, struct session *s,
 		const struct session_cmd *cmd)
 {
-	struct flow *f = &e->flows[s->flow];
-	struct model *m = find_model(e, cmd->run.model);
+	struct engine_flow *f = &e->flows[s->flow];
+	struct model *m = engine_find_model(e, cmd->run.model);
 	struct req *r;
 
 	if (!session_granted(s, cmd->run.model)) {
@@ -466,14 +314,12 @@ static void run(struct engine *e, struct session *s,
 		       e->conf->max_requests_uid);
 		return;
 	}
-	if (session_accept(s, cmd, &m->lim, now(e), &r))
+	if (session_accept(s, cmd, &m->lim, engine_now(e), &r))
 		return;
-	r->m = m;
-	r->age = e->age++;
+	r->age = next_age(e);
 	f->n_reqs++;
-	count(&e->st->n_requests, 1);
-	count(&m->st->n_active, 1);
-	sched_add(&m->sched, r);
+	engine_count(&e->st->n_requests, 1);
+	engine_queue(e, m, r);
 }
 
 /* Take what one session has submitted. Return: true if there is more. */
@@ -492,11 +338,11 @@ static bool poll_session(struct engine *e, struct session *s)
 			run(e, s, &cmd);
 			break;
 		case SESSION_CANCEL:
-			end(e, cmd.req, RING_FIN_CANCEL, 0);
+			engine_end(e, cmd.req, RING_FIN_CANCEL, 0);
 			break;
 		case SESSION_RELEASE:
-			if (live(cmd.req)) {
-				count(&e->st->n_cancelled, 1);
+			if (engine_live(cmd.req)) {
+				engine_count(&e->st->n_cancelled, 1);
 				unschedule(e, cmd.req);
 			}
 			session_release(cmd.req);
@@ -505,6 +351,20 @@ static bool poll_session(struct engine *e, struct session *s)
 		session_taken(s);
 	}
 	return session_ready(s);
+}
+
+/* From here on a hang would be noticed: by a monitor that watches already,
+ * or that is told to. */
+static void busy(struct engine *e)
+{
+	if (e->busy)
+		return;
+	e->busy = true;
+	engine_set(&e->st->busy, 1);
+	/* Pairs with the monitor's, between watched and busy. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (!atomic_load_explicit(&e->st->watched, memory_order_relaxed))
+		e->env.notify(e->env.arg, PROC_BUSY, NULL, 0);
 }
 
 bool engine_poll(struct engine *e)
@@ -516,16 +376,17 @@ bool engine_poll(struct engine *e)
 	for (s = e->sessions; s; s = s->next) {
 		more |= poll_session(e, s);
 		if (s->n_refused)
-			count(&e->st->n_refused, s->n_refused);
+			engine_count(&e->st->n_refused, s->n_refused);
 		s->n_refused = 0;
 		if (s->bad && !s->told)
 			expel(e, s);
 	}
-	wake(e);
+	engine_wake(e);
 	for (i = 0; i < e->n_models; i++)
 		more |= sched_busy(&e->models[i]->sched);
-	set(&e->st->busy, more);
-	count(&e->st->beat, 1);
+	if (more)
+		busy(e);
+	engine_count(&e->st->beat, 1);
 	return more;
 }
 
@@ -563,7 +424,7 @@ static void choose(struct engine *e, struct model *m, struct req *r,
 		return;
 	}
 	session_token(r, &token, top, t);
-	count(&m->st->n_decode, 1);
+	engine_count(&m->st->n_decode, 1);
 	if (r->n_out == r->max_out)
 		r->how = RING_FIN_LENGTH;
 }
@@ -627,7 +488,7 @@ static void take_rows(struct engine *e, struct model *m, uint64_t t)
 static void take(struct engine *e, struct model *m, int err)
 {
 	const struct batch *b = &m->plan.b;
-	uint64_t t = now(e), n_prompt = 0;
+	uint64_t t = engine_now(e), n_prompt = 0;
 	struct req *r;
 	uint32_t i;
 
@@ -644,17 +505,20 @@ static void take(struct engine *e, struct model *m, int err)
 		r->n_done += r->n_now;
 		session_prefilled(r);
 	}
-	count(&m->st->n_prefill, n_prompt);
+	engine_count(&m->st->n_prefill, n_prompt);
 	if (!err)
 		take_rows(e, m, t);
 	for (i = 0; i < b->n_seqs; i++) {
 		r = m->plan.reqs[i];
-		if (!r->max_out && r->n_done == r->n_prompt)
-			r->how = RING_FIN_DONE;
+		/* Nothing was to be generated, or it had been before. */
+		if (!r->how && r->n_out == r->max_out &&
+		    r->n_done == r->n_prompt)
+			r->how = r->max_out ? RING_FIN_LENGTH : RING_FIN_DONE;
+		session_stepped(r);
 		if (r->fail)
-			end(e, r, RING_FIN_ERROR, r->fail);
+			engine_end(e, r, RING_FIN_ERROR, r->fail);
 		else if (r->how)
-			end(e, r, r->how, 0);
+			engine_end(e, r, r->how, 0);
 		else
 			session_progress(r);
 	}
@@ -671,13 +535,13 @@ static void step(struct engine *e, struct model *m)
 	if (!sched_plan(&m->sched, e->bc.max_tokens, e->bc.max_out))
 		return;
 	batch_build(&m->plan, &m->sched, m->lim.n_vocab);
-	t = now(e);
+	t = engine_now(e);
 	for (i = 0; i < m->plan.b.n_seqs; i++)
-		session_started(m->plan.reqs[i], t);
+		session_stepping(m->plan.reqs[i], m->plan.b.n_seqs == 1, t);
 	err = e->ops->step(m->bm, &m->plan.b);
 	take(e, m, err);
-	count(&e->st->n_steps, 1);
-	count(&e->st->n_preempted, m->sched.n_preempted - n_preempted);
+	engine_count(&e->st->n_steps, 1);
+	engine_count(&e->st->n_preempted, m->sched.n_preempted - n_preempted);
 	show_kv(m);
 }
 
@@ -690,10 +554,10 @@ bool engine_step(struct engine *e)
 		if (!sched_busy(&e->models[i]->sched))
 			continue;
 		step(e, e->models[i]);
-		wake(e);
+		engine_wake(e);
 		more |= sched_busy(&e->models[i]->sched);
 	}
-	count(&e->st->beat, 1);
+	engine_count(&e->st->beat, 1);
 	return more;
 }
 
@@ -715,7 +579,8 @@ bool engine_idle(struct engine *e)
 			return false;
 		}
 	}
-	set(&e->st->busy, 0);
+	e->busy = false;
+	engine_set(&e->st->busy, 0);
 	return true;
 }
 
@@ -723,6 +588,7 @@ void engine_awake(struct engine *e)
 {
 	struct session *s;
 
+	busy(e);
 	for (s = e->sessions; s; s = s->next)
 		session_sleep(s, false);
 }

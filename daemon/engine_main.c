@@ -394,6 +394,8 @@ static void model_failed(struct em_model *md, int err)
 	why[sizeof(why) - 1] = 0;
 	if (!why[0])
 		snprintf(why, sizeof(why), "load: %s", strerrordesc_np(-err));
+	/* What a dead engine ran on it has waited for nothing. */
+	engine_model_del(md->em->engine, id);
 	model_free(md);
 	say_state(md->em, id, WIRE_MODEL_FAILED, err, why);
 }
@@ -576,10 +578,9 @@ static void model_unload(struct em *em, uint64_t id)
 		atomic_store(&md->progress.stop, 1);
 		return;
 	}
-	if (md) {
-		engine_model_del(em->engine, id);
+	engine_model_del(em->engine, id);
+	if (md)
 		model_free(md);
-	}
 	say_state(em, id, WIRE_MODEL_UNLOADING, 0, "");
 }
 
@@ -707,15 +708,11 @@ static void run(struct em *em)
 		if (em->spin_max_ns && em->top_session && spin(em))
 			continue;
 		if (engine_idle(em->engine)) {
-			atomic_store_explicit(&em->stats->busy, 0,
-					      memory_order_relaxed);
 			start = loop_now();
 			loop_run(em->loop, true);
 			/* too early to bed: it would have come */
 			if (loop_now() - start <= em->spin_max_ns)
 				spin_longer(em);
-			atomic_store_explicit(&em->stats->busy, 1,
-					      memory_order_relaxed);
 		}
 		engine_awake(em->engine);
 	}
@@ -742,6 +739,7 @@ static int open_backend(struct em *em)
 		return -EINVAL;
 	memset(&bc, 0, sizeof(bc));
 	engine_backend_conf(&em->conf, &bc);
+	bc.beat = &em->stats->beat;
 	bc.cpu_level = em->conf.cpu_mask[0] ? cpu_level_parse(em->conf.cpu_mask)
 					    : -1;
 	return em->ops->open(&em->be, &bc);

@@ -146,6 +146,8 @@ static void engine_message(struct mon *m, int type, void *body)
 		if (s && s->state == MON_S_ENDING)
 			mon_session_free(s);
 		break;
+	case PROC_BUSY:
+		break;
 	case PROC_MODEL_STATE:
 		ms->text[sizeof(ms->text) - 1] = 0;
 		ms->arch[sizeof(ms->arch) - 1] = 0;

@@ -332,6 +332,7 @@ struct mon_session *mon_session_find(struct mon *m, uint64_t id)
 void mon_session_up(struct mon *m, const struct proc_status *st)
 {
 	struct mon_session *s = mon_session_find(m, st->id);
+	struct proc_grant all = { .session = st->id };
 
 	if (!s || s->state == MON_S_ENDING || !s->client)
 		return;
@@ -348,6 +349,8 @@ void mon_session_up(struct mon *m, const struct proc_status *st)
 		return;
 	s->state = MON_S_UP;
 	mon_grant_all(s->client);
+	/* What a dead engine ran on another model has lost it. */
+	mon_engine_send(m, PROC_GRANT, &all, sizeof(all), NULL, 0);
 	if (s->attached)
 		return; /* a new engine has taken it over: no handshake */
 	s->attached = true;

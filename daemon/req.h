@@ -21,6 +21,7 @@ struct model;
 
 enum req_state {
 	REQ_FREE,    /* the slot is the client's to use */
+	REQ_WAITING, /* a dead engine ran it; its model is not here yet */
 	REQ_QUEUED,  /* in its flow's queue, has no KV blocks */
 	REQ_RUNNING, /* has a sequence; may be in any step */
 	REQ_DONE,    /* output stays until the client releases it */
@@ -30,13 +31,16 @@ enum req_state {
  * struct req - a request
  * @flow:    index of its uid's flow
  * @seq:     its sequence in the model's kv while RUNNING
- * @age:     order of acceptance; smaller is older, kept when preempted
+ * @age:     order of acceptance; smaller is older, kept when preempted and
+ *           when another engine takes over
  * @n_prompt, @n_out, @max_out: as in the slot
  * @n_done:  positions in the KV cache
  * @n_now:   new positions in this step
  * @n_prefill: prompt positions that were in the cache at some time
  * @n_embed: prompt positions that the embedding has seen
  * @next_logits: first entry of @logits_at that is still to be copied
+ * @sum:     of the record and the output so far, as in the slot
+ * @mark:    as in the slot: not 0, and it gets steps of its own
  * @fail:    set by batch or engine: ends with this error after the step
  * @how:     set in the step that ends it
  * @off:     its extent in the arena; @has_extent
@@ -61,6 +65,8 @@ struct req {
 	uint32_t n_prefill;
 	uint32_t n_embed;
 	uint32_t next_logits;
+	uint32_t mark;
+	uint64_t sum;
 	int fail;
 	enum ring_finish how;
 
@@ -88,10 +94,16 @@ static inline uint32_t req_tokens(const struct req *r)
 	return r->n_prompt + r->n_out;
 }
 
-/* Tokens that are still to go through the model before the next one. */
+/* Tokens that go through the model before the next one, or before the end. */
+static inline uint32_t req_goal(const struct req *r)
+{
+	return r->n_out < r->max_out ? req_tokens(r) : r->n_prompt;
+}
+
+/* Those of them that have not yet. */
 static inline uint32_t req_left(const struct req *r)
 {
-	return req_tokens(r) - r->n_done;
+	return req_goal(r) - r->n_done;
 }
 
 static inline uint32_t req_token(const struct req *r, uint32_t pos)

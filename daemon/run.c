@@ -39,7 +39,6 @@ static const struct field fields[] = {
 	{ RING_F_N_BIAS, U32, AT(n_bias), 0, RING_MAX_BIAS, 0 },
 	{ RING_F_N_STOP, U32, AT(n_stop), 0, RING_MAX_STOP, 0 },
 	{ RING_F_N_LOGITS, U32, AT(n_logits), 0, RING_MAX_LOGITS, 0 },
-	{ RING_F_N_DONE, U32, AT(n_done), 0, 0, 0 },
 };
 
 static const struct array {
@@ -52,6 +51,7 @@ static const struct array {
 	{ RING_F_BIAS_OFF, AT(n_bias), AT(bias_off), sizeof(struct ring_bias) },
 	{ RING_F_STOP_OFF, AT(n_stop), AT(stop_off), sizeof(uint32_t) },
 	{ RING_F_LOGITS_OFF, AT(n_logits), AT(logits_off), sizeof(uint32_t) },
+	{ RING_F_DONE_OFF, AT(n_done), AT(done_off), sizeof(struct ring_token) },
 };
 /* clang-format on */
 
@@ -113,6 +113,13 @@ int run_check(const struct ring_run *run, uint32_t len, struct run_refusal *why)
 	if ((run->flags & both) == both)
 		return run_refuse(why, RING_BAD_PARAM, -EINVAL, RING_F_FLAGS,
 				  RING_RUN_ALL_FLAGS);
+	/* No alternatives to tokens of another session are known. */
+	if (run->n_done && run->n_top_logprobs)
+		return run_refuse(why, RING_BAD_PARAM, -EINVAL, RING_F_N_DONE,
+				  0);
+	if (run->n_done > run->max_tokens)
+		return run_refuse(why, RING_BAD_PARAM, -EINVAL, RING_F_N_DONE,
+				  run->max_tokens);
 	if (memcmp(run->resv, zero, sizeof(zero)))
 		return run_refuse(why, RING_BAD_RECORD, -EINVAL, RING_F_RESV,
 				  0);
@@ -138,7 +145,8 @@ int run_fit(const struct ring_run *run, const struct run_limits *lim,
 	uint64_t need, blocks;
 
 	if (run->max_tokens == RING_MAX_TOKENS_CTX)
-		need = (uint64_t)run->n_prompt + 1;
+		need = (uint64_t)run->n_prompt +
+		       (run->n_done ? run->n_done : 1);
 	else
 		need = (uint64_t)run->n_prompt + run->max_tokens;
 	if (need > lim->n_ctx)
@@ -195,6 +203,7 @@ int run_lay(const struct ring_run *run, uint32_t n_vocab, uint32_t n_embd,
 	lay->bias_off = (uint32_t)off[1];
 	lay->stop_off = (uint32_t)off[2];
 	lay->logits_off = (uint32_t)off[3];
+	lay->done_off = (uint32_t)off[4];
 	n_top = run->flags & RING_RUN_LOGPROBS ? run->n_top_logprobs : 0;
 	if (append(&at, max_out, sizeof(struct ring_token), 64, &lay->out) ||
 	    append(&at, (uint64_t)max_out * n_top, sizeof(struct ring_top), 64,
@@ -218,11 +227,13 @@ void run_snapshot(void *dst, const void *src, uint64_t n)
 		d[i] = s[i];
 }
 
-static int check_arrays(const char *rec, const struct ring_run *run,
-			const struct run_layout *lay, uint32_t n_vocab,
-			struct run_refusal *why)
+int run_check_arrays(const void *at, const struct ring_run *run,
+		     const struct run_layout *lay, uint32_t n_vocab,
+		     struct run_refusal *why)
 {
+	const char *rec = at;
 	const uint32_t *id = (const uint32_t *)(rec + lay->prompt_off);
+	const struct ring_token *t;
 	const struct ring_bias *b;
 	uint32_t i;
 
@@ -246,6 +257,11 @@ static int check_arrays(const char *rec, const struct ring_run *run,
 		if (id[i] >= run->n_prompt || (i && id[i] <= id[i - 1]))
 			return run_refuse(why, RING_BAD_PARAM, -EINVAL,
 					  RING_F_LOGITS_OFF, run->n_prompt - 1);
+	t = (const struct ring_token *)(rec + lay->done_off);
+	for (i = 0; i < run->n_done; i++)
+		if (t[i].token >= n_vocab)
+			return run_refuse(why, RING_BAD_PARAM, -EINVAL,
+					  RING_F_DONE_OFF, n_vocab - 1);
 	return 0;
 }
 
@@ -261,6 +277,7 @@ int run_copy(void *dst, const void *src, const struct ring_run *run,
 	rec.bias_off = lay->bias_off;
 	rec.stop_off = lay->stop_off;
 	rec.logits_off = lay->logits_off;
+	rec.done_off = lay->done_off;
 	memcpy(d, &rec, sizeof(rec));
 	run_snapshot(d + lay->prompt_off, s + run->prompt_off,
 		     (uint64_t)run->n_prompt * sizeof(uint32_t));
@@ -273,5 +290,8 @@ int run_copy(void *dst, const void *src, const struct ring_run *run,
 	if (run->n_logits)
 		run_snapshot(d + lay->logits_off, s + run->logits_off,
 			     (uint64_t)run->n_logits * sizeof(uint32_t));
-	return check_arrays(d, run, lay, n_vocab, why);
+	if (run->n_done)
+		run_snapshot(d + lay->done_off, s + run->done_off,
+			     (uint64_t)run->n_done * sizeof(struct ring_token));
+	return run_check_arrays(d, run, lay, n_vocab, why);
 }

@@ -44,6 +44,7 @@ struct run_layout {
 	uint32_t bias_off;
 	uint32_t stop_off;
 	uint32_t logits_off;
+	uint32_t done_off;
 	uint64_t rec_len;
 	uint64_t out;
 	uint64_t top;
@@ -71,6 +72,11 @@ int run_lay(const struct ring_run *run, uint32_t n_vocab, uint32_t n_embd,
 int run_copy(void *dst, const void *src, const struct ring_run *run,
 	     const struct run_layout *lay, uint32_t n_vocab,
 	     struct run_refusal *why);
+
+/* The arrays of a record laid out at @rec; 0 or -errno and @why. */
+int run_check_arrays(const void *rec, const struct ring_run *run,
+		     const struct run_layout *lay, uint32_t n_vocab,
+		     struct run_refusal *why);
 
 /* One pass of 4-byte volatile loads; @n is a multiple of 4. */
 void run_snapshot(void *dst, const void *src, uint64_t n);

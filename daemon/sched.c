@@ -60,12 +60,40 @@ static void ring_del(struct sched *s, uint32_t i)
 		s->turn = f->next;
 }
 
+static void suspect_add(struct sched *s, struct req *r)
+{
+	struct req *p = NULL, **at = &s->suspects;
+
+	for (; *at && (*at)->age <= r->age; at = &p->next)
+		p = *at;
+	r->prev = p;
+	r->next = *at;
+	if (r->next)
+		r->next->prev = r;
+	*at = r;
+}
+
+static void suspect_del(struct sched *s, struct req *r)
+{
+	if (r->prev)
+		r->prev->next = r->next;
+	else
+		s->suspects = r->next;
+	if (r->next)
+		r->next->prev = r->prev;
+	r->next = r->prev = NULL;
+}
+
 /* Into its flow's queue by age: new ones at the end, preempted ones before. */
 static void enqueue(struct sched *s, struct req *r)
 {
 	struct sched_flow *f = &s->flows[r->flow];
 	struct req *p = f->tail;
 
+	if (r->mark) {
+		suspect_add(s, r);
+		return;
+	}
 	if (!f->head)
 		ring_add(s, r->flow);
 	while (p && p->age > r->age)
@@ -87,6 +115,10 @@ static void dequeue(struct sched *s, struct req *r)
 {
 	struct sched_flow *f = &s->flows[r->flow];
 
+	if (r->mark) {
+		suspect_del(s, r);
+		return;
+	}
 	if (r->prev)
 		r->prev->next = r->next;
 	else
@@ -131,6 +163,8 @@ static void run_del(struct sched *s, struct req *r)
 	kv_seq_put(s->kv, r->seq);
 	r->seq = -1;
 	r->n_now = 0;
+	if (s->suspect == r)
+		s->suspect = NULL;
 }
 
 void sched_del(struct sched *s, struct req *r)
@@ -163,7 +197,7 @@ static uint64_t cost(const struct req *r)
 /* Blocks with which it may start: for its tokens so far, and the next one. */
 static uint64_t first_blocks(const struct req *r)
 {
-	return kv_blocks_for((uint64_t)req_tokens(r) + (r->n_out < r->max_out));
+	return kv_blocks_for((uint64_t)req_goal(r) + (r->n_out < r->max_out));
 }
 
 /*
@@ -287,10 +321,31 @@ static bool start(struct sched *s, uint32_t i)
 	return true;
 }
 
+/* The next suspect, if the last has passed. Its blocks come as it grows. */
+static void admit_suspect(struct sched *s)
+{
+	struct req *r = s->suspects;
+
+	if (s->suspect && !s->suspect->mark)
+		s->suspect = NULL;
+	if (s->suspect || !r)
+		return;
+	if (s->n_running == s->max_running)
+		preempt(s, s->run[s->n_running - 1]);
+	r->seq = kv_seq_get(s->kv);
+	assert(r->seq >= 0);
+	dequeue(s, r);
+	/* Nobody takes blocks from the oldest. */
+	r->age = 0;
+	run_add(s, r);
+	s->suspect = r;
+}
+
 void sched_admit(struct sched *s)
 {
 	uint32_t i;
 
+	admit_suspect(s);
 	while (s->n_waiting && s->n_running < s->max_running) {
 		i = next_flow(s);
 		if (!start(s, i))
@@ -312,7 +367,7 @@ uint32_t sched_rows(const struct req *r, uint32_t n)
 	uint32_t rows = 0, i;
 
 	/* The row that the next token comes from, when it is not the prompt's. */
-	if (r->n_out && to == req_tokens(r))
+	if (r->n_out && r->n_out < r->max_out && to == req_tokens(r))
 		rows++;
 	if (from > last)
 		return rows;
@@ -375,7 +430,7 @@ static uint32_t plan_decode(struct sched *s, uint32_t tokens, uint32_t *rows)
 
 	for (i = 0; i < s->n_running && n < tokens; i++) {
 		r = s->run[i];
-		if (req_left(r) != 1)
+		if (req_left(r) != 1 || r == s->suspect)
 			continue;
 		need = sched_rows(r, 1);
 		if (need > *rows)
@@ -399,7 +454,7 @@ static struct req *prefill_of(const struct sched *s, uint32_t flow)
 
 	for (i = 0; i < s->n_running; i++)
 		if (s->run[i]->flow == flow && !s->run[i]->n_now &&
-		    req_left(s->run[i]) > 1)
+		    s->run[i] != s->suspect && req_left(s->run[i]) > 1)
 			return s->run[i];
 	return NULL;
 }
@@ -452,12 +507,26 @@ static uint32_t plan_prefill(struct sched *s, uint32_t tokens, uint32_t *rows)
 	/* What is left over: to anybody, oldest first. */
 	for (k = 0; k < s->n_running && tokens; k++) {
 		r = s->run[k];
-		if (r->n_now || req_left(r) <= 1)
+		if (r->n_now || req_left(r) <= 1 || r == s->suspect)
 			continue;
 		got = give(s, r, tokens, rows);
 		tokens -= got;
 		n += got;
 	}
+	return n;
+}
+
+/* Everybody but the suspect. */
+static uint32_t plan_many(struct sched *s, uint32_t tokens, uint32_t rows)
+{
+	uint32_t i, n = 0;
+
+	plan_decode(s, tokens, &rows);
+	for (i = 0; i < s->n_running; i++)
+		n += s->run[i]->n_now;
+	plan_prefill(s, tokens - n, &rows);
+	for (i = 0, n = 0; i < s->n_running; i++)
+		n += s->run[i]->n_now;
 	return n;
 }
 
@@ -467,11 +536,14 @@ uint32_t sched_plan(struct sched *s, uint32_t tokens, uint32_t rows)
 
 	for (i = 0; i < s->n_running; i++)
 		s->run[i]->n_now = 0;
-	plan_decode(s, tokens, &rows);
-	for (i = 0; i < s->n_running; i++)
-		n += s->run[i]->n_now;
-	plan_prefill(s, tokens - n, &rows);
-	for (i = 0, n = 0; i < s->n_running; i++)
-		n += s->run[i]->n_now;
+	if (!s->suspect)
+		return plan_many(s, tokens, rows);
+	s->alone = !s->alone;
+	if (!s->alone)
+		n = plan_many(s, tokens, rows);
+	if (!n)
+		n = give(s, s->suspect, tokens, &rows);
+	if (!n && s->alone)
+		n = plan_many(s, tokens, rows);
 	return n;
 }

@@ -15,6 +15,10 @@
  * again later the answer goes on as it would have. The oldest request of all
  * is never taken from and fits alone (admission saw to it): it always ends, and
  * so does everyone.
+ *
+ * A suspect (req.mark: an engine died in a step with it) counts as the oldest.
+ * One at a time runs, in every other step and alone in it, until it has passed
+ * the place; then it is like all others.
  */
 #ifndef HEARTH_SCHED_H
 #define HEARTH_SCHED_H
@@ -44,6 +48,9 @@ struct sched_flow {
  * @kv:        borrowed
  * @turn:      flow of the ring whose turn it is, SCHED_NONE if all are empty
  * @run:       running requests, oldest first
+ * @suspects:  suspects that wait, oldest first; not among @n_waiting
+ * @suspect:   the one that runs
+ * @alone:     the last step was for it
  * @turn_prefill: rotates which flow's prompt gets the odd tokens
  * @n_preempted: how often a running request had to go back
  */
@@ -59,6 +66,9 @@ struct sched {
 	uint32_t turn_prefill;
 	uint64_t n_preempted;
 	struct req **run;
+	struct req *suspects;
+	struct req *suspect;
+	bool alone;
 };
 
 #define SCHED_NONE 0xffffffffu
@@ -90,7 +100,7 @@ uint32_t sched_rows(const struct req *r, uint32_t n);
 
 static inline bool sched_busy(const struct sched *s)
 {
-	return s->n_running || s->n_waiting;
+	return s->n_running || s->n_waiting || s->suspects;
 }
 
 #endif

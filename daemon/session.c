@@ -111,7 +111,7 @@ int session_new(struct session **out, const struct mem *mem,
 	if (err)
 		goto fail;
 	if (ps->flags & PROC_SESSION_RECOVER) {
-		err = session_recover(s, now);
+		err = session_recover(s, ps->flags & PROC_SESSION_CRASHED, now);
 		if (err)
 			goto fail;
 		s->ring_d->epoch = ps->epoch;
@@ -179,6 +179,11 @@ static uint32_t cq_kept(const struct session *s)
 static uint32_t cq_free(const struct session *s)
 {
 	return s->l.cq_entries - (s->cq_tail - s->cq_head);
+}
+
+bool session_fits(const struct session *s)
+{
+	return s->cq_tail - s->cq_head + cq_kept(s) <= s->l.cq_entries;
 }
 
 static struct ring_cqe *cqe_at(const struct session *s, uint32_t i)
@@ -271,7 +276,7 @@ static void sq_snapshot(const struct session *s, struct ring_sqe *e)
 void session_taken(struct session *s)
 {
 	store_release(&s->ring_d->sq_head, ++s->sq_head);
-	s->replay = false;
+	s->replay = s->poison = false;
 }
 
 void session_refuse(struct session *s, const struct session_cmd *cmd,
@@ -298,12 +303,22 @@ static bool replayed(const struct session *s, const struct ring_sqe *e)
 
 	if (!s->replay)
 		return false;
-	if (s->answered)
-		return true;
 	if (e->op != RING_OP_RUN || e->slot >= s->l.n_slots)
 		return false;
 	r = &s->reqs[e->slot];
-	return r->state == REQ_DONE && r->gen == e->gen;
+	return r->state != REQ_FREE && r->gen == e->gen;
+}
+
+/* Two engines died of themselves while they were at this entry. */
+static void skip_poison(struct session *s, const struct session_cmd *cmd)
+{
+	struct run_refusal why;
+
+	if (cmd->sqe.op != RING_OP_RUN)
+		return;
+	run_refuse(&why, RING_KILLS_ENGINE, -ENOTRECOVERABLE,
+		   s->ring_d->taking_strikes, 1);
+	session_refuse(s, cmd, &why);
 }
 
 /* The record of a RUN: where it is, and a copy of its fixed part. */
@@ -399,146 +414,20 @@ enum session_want session_take(struct session *s, struct session_cmd *cmd)
 	if (replayed(s, &cmd->sqe)) {
 		cmd->want = SESSION_HANDLED;
 	} else {
+		if (!s->replay)
+			s->ring_d->taking_strikes = 0;
 		store_release(&s->ring_d->taking_cq, s->cq_tail);
 		store_release(&s->ring_d->taking_sq, s->sq_head);
-		cmd->want = dispatch(s, cmd);
+		if (s->poison) {
+			cmd->want = SESSION_HANDLED;
+			skip_poison(s, cmd);
+		} else {
+			cmd->want = dispatch(s, cmd);
+		}
 	}
 	if (cmd->want == SESSION_HANDLED)
 		session_taken(s);
 	return cmd->want;
-}
-
-struct ring_slot *session_slot(const struct req *r)
-{
-	return &r->s->slots[r->slot];
-}
-
-/* Point the request at its parts in D. */
-static void bind(struct req *r, const struct run_layout *lay)
-{
-	unsigned char *p = r->s->d + r->off;
-
-	r->prompt = (const uint32_t *)(p + lay->prompt_off);
-	r->bias = (const struct ring_bias *)(p + lay->bias_off);
-	r->stop = (const uint32_t *)(p + lay->stop_off);
-	r->logits_at = (const uint32_t *)(p + lay->logits_off);
-	r->out = lay->out ? (struct ring_token *)(p + lay->out) : NULL;
-	r->top = lay->top ? (struct ring_top *)(p + lay->top) : NULL;
-	r->logits = lay->logits ? (float *)(p + lay->logits) : NULL;
-	r->embed = lay->embed ? (float *)(p + lay->embed) : NULL;
-}
-
-/* The slot, all of it but the state, which makes it valid. */
-static void write_slot(const struct req *r, const struct run_limits *lim,
-		       const struct run_layout *lay, uint64_t now)
-{
-	struct ring_slot *ds = session_slot(r);
-	uint64_t off = r->off;
-
-	store_release(&ds->state, RING_SLOT_FREE);
-	memset(ds, 0, sizeof(*ds));
-	ds->gen = r->gen;
-	ds->n_prompt = r->n_prompt;
-	ds->max_out = r->max_out;
-	ds->model = r->run.model;
-	ds->rec_off = off;
-	ds->rec_len = lay->rec_len;
-	ds->out_off = lay->out ? off + lay->out : 0;
-	ds->top_off = lay->top ? off + lay->top : 0;
-	ds->logits_off = lay->logits ? off + lay->logits : 0;
-	ds->embed_off = lay->embed ? off + lay->embed : 0;
-	ds->key = r->run.key;
-	ds->t_submit_ns = now;
-	ds->n_vocab = lim->n_vocab;
-	ds->n_embd = lim->n_embd;
-	store_release(&ds->state, RING_SLOT_QUEUED);
-}
-
-int session_accept(struct session *s, const struct session_cmd *cmd,
-		   const struct run_limits *lim, uint64_t now, struct req **out)
-{
-	struct req *r = &s->reqs[cmd->sqe.slot];
-	const struct ring_run *run = &cmd->run;
-	struct run_refusal why = { 0 };
-	struct run_layout lay;
-	uint32_t max_out;
-	uint64_t off;
-	int err;
-
-	err = run_fit(run, lim, &max_out, &why);
-	if (err)
-		goto refuse;
-	if (run_lay(run, lim->n_vocab, lim->n_embd, max_out, &lay) ||
-	    arena_alloc(&s->arena, lay.bytes, &off)) {
-		err = run_refuse(&why, RING_NO_ARENA, -ENOSPC, lay.bytes,
-				 arena_room(&s->arena));
-		goto refuse;
-	}
-	err = run_copy(s->d + off, s->c + cmd->sqe.off, run, &lay, lim->n_vocab,
-		       &why);
-	if (err) {
-		arena_free(&s->arena, off);
-		goto refuse;
-	}
-	memset(r, 0, sizeof(*r));
-	r->s = s;
-	r->slot = cmd->sqe.slot;
-	r->gen = cmd->sqe.gen;
-	r->flow = s->flow;
-	r->seq = -1;
-	r->state = REQ_QUEUED;
-	r->run = *run;
-	r->n_prompt = run->n_prompt;
-	r->max_out = max_out;
-	r->off = off;
-	r->has_extent = true;
-	bind(r, &lay);
-	write_slot(r, lim, &lay, now);
-	s->n_live++;
-	*out = r;
-	return 0;
-refuse:
-	session_refuse(s, cmd, &why);
-	return err;
-}
-
-void session_started(struct req *r, uint64_t now)
-{
-	struct ring_slot *ds = session_slot(r);
-
-	if (r->started)
-		return;
-	r->started = true;
-	ds->t_start_ns = now;
-	store_release(&ds->state, RING_SLOT_RUNNING);
-}
-
-void session_prefilled(struct req *r)
-{
-	uint32_t n = r->n_done < r->n_prompt ? r->n_done : r->n_prompt;
-
-	/* What a preempted request does again is not news. */
-	if (n > r->n_prefill) {
-		r->n_prefill = n;
-		store_release(&session_slot(r)->n_prefill, n);
-	}
-}
-
-void session_token(struct req *r, const struct ring_token *t,
-		   const struct ring_top *top, uint64_t now)
-{
-	struct ring_slot *ds = session_slot(r);
-	uint32_t n_top = r->run.n_top_logprobs;
-
-	assert(r->n_out < r->max_out);
-	if (r->top && top)
-		memcpy(r->top + (size_t)r->n_out * n_top, top,
-		       n_top * sizeof(*top));
-	r->out[r->n_out] = *t;
-	if (!r->n_out)
-		ds->t_first_ns = now;
-	ds->t_last_ns = now;
-	store_release(&ds->n_out, ++r->n_out);
 }
 
 void session_progress(struct req *r)
@@ -561,58 +450,6 @@ void session_progress(struct req *r)
 	r->posted_at = s->cq_tail;
 	s->n_posted++;
 	session_post(s, &e);
-}
-
-/* A live request no longer is. */
-static void quit(struct req *r)
-{
-	struct session *s = r->s;
-
-	assert(r->state == REQ_QUEUED || r->state == REQ_RUNNING);
-	r->state = REQ_DONE;
-	r->m = NULL;
-	s->n_live--;
-	if (r->posted) {
-		r->posted = false;
-		s->n_posted--;
-	}
-}
-
-void session_finish(struct req *r, enum ring_finish how, int err,
-		    enum ring_refusal reason, uint64_t now)
-{
-	struct session *s = r->s;
-	struct ring_slot *ds = session_slot(r);
-	struct ring_cqe e = {
-		.event = RING_EV_DONE,
-		.reason = (uint16_t)reason,
-		.err = err,
-		.slot = r->slot,
-		.gen = r->gen,
-	};
-
-	ds->finish = how;
-	ds->err = err;
-	if (!r->n_out)
-		ds->t_last_ns = now;
-	ds->cq_at = s->cq_tail;
-	store_release(&ds->state, RING_SLOT_DONE);
-	quit(r);
-	if (!s->bad)
-		session_post(s, &e);
-}
-
-void session_release(struct req *r)
-{
-	struct session *s = r->s;
-
-	if (r->state != REQ_DONE)
-		quit(r);
-	if (r->has_extent)
-		arena_free(&s->arena, r->off);
-	r->has_extent = false;
-	r->state = REQ_FREE;
-	store_release(&session_slot(r)->state, RING_SLOT_FREE);
 }
 
 void session_model_event(struct session *s, uint64_t model, int err)

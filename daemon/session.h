@@ -6,7 +6,8 @@
  * entry or a record is copied once, the copy is checked, and only the copy is
  * used. Indices, sizes and offsets are private; those in shared memory are
  * only ever published, never read back. (The exception is recover.c, which
- * reads the D of an engine that died, and checks that too.)
+ * reads the D of an engine that died, and checks that too.) session.c has the
+ * queues, slot.c the slots.
  */
 #ifndef HEARTH_SESSION_H
 #define HEARTH_SESSION_H
@@ -33,8 +34,7 @@
  * @posted:  the completion queue grew since the client was last woken
  * @stalled: it cannot take the next submission: no room for the answer
  * @bad:     it broke the protocol, and why; @told: the monitor knows
- * @replay:  a dead engine was at the next submission; @answered: it had
- *           posted the answer
+ * @replay:  a dead engine was at the next submission; @poison: two died of it
  * @grants:  models it may use
  */
 struct session {
@@ -59,7 +59,7 @@ struct session {
 	bool posted;
 	bool stalled;
 	bool replay;
-	bool answered;
+	bool poison;
 	const char *bad;
 	bool told;
 	uint32_t n_grants;
@@ -115,8 +115,14 @@ int session_accept(struct session *s, const struct session_cmd *cmd,
 void session_refuse(struct session *s, const struct session_cmd *cmd,
 		    const struct run_refusal *why);
 
+/*
+ * Around a step that computes r->n_now more positions of the request: so that
+ * the next engine knows where this one died, and who was there.
+ */
+void session_stepping(struct req *r, bool alone, uint64_t now);
+void session_stepped(struct req *r);
+
 /* State of a request, as the client sees it. */
-void session_started(struct req *r, uint64_t now);
 void session_token(struct req *r, const struct ring_token *t,
 		   const struct ring_top *top, uint64_t now);
 void session_prefilled(struct req *r);
@@ -139,9 +145,30 @@ uint32_t session_wake(struct session *s);
 /* Announce sleep (no fence: one for all sessions comes from the caller). */
 void session_sleep(struct session *s, bool on);
 
-/* recover.c: take over D from an engine that died. */
-int session_recover(struct session *s, uint64_t now);
+/**
+ * session_recover() - recover.c: take over D from an engine that died
+ * @crashed: it died of itself
+ * What was done stays done, what was live waits for its model.
+ */
+int session_recover(struct session *s, bool crashed, uint64_t now);
+
+/**
+ * session_resume() - the model of a request in REQ_WAITING is here
+ * Return: 0, it is QUEUED and goes on where it was; -EBADMSG when what was
+ * left of it does not fit the model; -EMSGSIZE or -ENOMEM when the model is
+ * not what it was.
+ */
+int session_resume(struct req *r, const struct run_limits *lim);
+
 struct ring_slot *session_slot(const struct req *r);
 void session_post(struct session *s, const struct ring_cqe *e);
+/* Do the unread entries, and those there must be room for, fit the queue? */
+bool session_fits(const struct session *s);
+/* Point the request at its parts in D. */
+void session_bind(struct req *r, const struct run_layout *lay);
+/* Sums of a record with what the slot says of it, and of one more token. */
+uint64_t session_sum(const struct ring_slot *ds, const void *rec, uint64_t len);
+uint64_t session_sum_token(uint64_t sum, const struct ring_token *t,
+			   const struct ring_top *top, uint32_t n_top);
 
 #endif

@@ -154,6 +154,58 @@ START_TEST(stop_tokens)
 }
 END_TEST
 
+/* An answer that another session began: it goes on after those tokens. */
+START_TEST(goes_on)
+{
+	static const uint32_t n_done[] = { 0, 1, 7, 19, 20 };
+	struct rig_client *c = &rig.clients[0];
+	struct ring_token first[20];
+	struct ring_run *run;
+	float embed[16];
+	uint32_t i;
+
+	small();
+	for (i = 0; i < 2; i++) {
+		run = rig_record(c, 0, prompt, 3, 20);
+		run->flags = RING_RUN_LOGPROBS | RING_RUN_IGNORE_EOS |
+			     RING_RUN_EMBED_MEAN;
+		run->temperature = 1;
+		run->seed = 5;
+		run->repeat_penalty = 1.2f;
+		run->presence_penalty = 0.5f;
+		run->penalty_last = 30;
+		run->n_done = i ? n_done[_i] : 0;
+		run->done_off = run->prompt_off + 12;
+		memcpy((char *)run + run->done_off, first, run->n_done * 8ull);
+		rig_run(c, i, 0, 400);
+		ends(c, i, RING_FIN_LENGTH, 0);
+		ck_assert_uint_eq(rig_slot(c, i)->n_out, 20);
+		if (i) {
+			ck_assert_mem_eq(first, rig_out(c, i), sizeof(first));
+			ck_assert_mem_eq(embed,
+					 c->d + rig_slot(c, i)->embed_off,
+					 sizeof(embed));
+		} else {
+			memcpy(first, rig_out(c, i), sizeof(first));
+			memcpy(embed, c->d + rig_slot(c, i)->embed_off,
+			       sizeof(embed));
+		}
+	}
+	ck_assert_uint_eq(rig.st.model[0].n_decode, 40 - n_done[_i]);
+	/* As many as the context takes: they are part of that. */
+	run = rig_record(c, 0, prompt, 3, RING_MAX_TOKENS_CTX);
+	run->flags = RING_RUN_IGNORE_EOS;
+	run->n_done = n_done[_i];
+	run->done_off = run->prompt_off + 12;
+	memcpy((char *)run + run->done_off, first, run->n_done * 8ull);
+	rig_run(c, 2, 0, 400);
+	ends(c, 2, RING_FIN_LENGTH, 0);
+	ck_assert_uint_eq(rig_slot(c, 2)->n_out, 512 - 3);
+	ck_assert_mem_eq(first, rig_out(c, 2), run->n_done * 8ull);
+	ck_assert(rig_quiet(&rig));
+}
+END_TEST
+
 START_TEST(times_and_counters)
 {
 	struct rig_client *c = &rig.clients[0];
@@ -172,7 +224,19 @@ START_TEST(times_and_counters)
 	ck_assert_uint_eq(rig.st.n_steps, 5);
 	ck_assert_uint_eq(rig.st.n_sessions, 1);
 	ck_assert_uint_gt(rig.st.model[0].t_idle_ns, s->t_last_ns);
+	/* The monitor was told once that there is something to watch. */
+	ck_assert_uint_eq(rig.st.busy, 1);
+	ck_assert_uint_eq(rig.n_busy, 1);
+	ck_assert(engine_idle(rig.e));
 	ck_assert_uint_eq(rig.st.busy, 0);
+	engine_awake(rig.e);
+	ck_assert_uint_eq(rig.n_busy, 2);
+	ck_assert(engine_idle(rig.e));
+	/* It watches already: no word. */
+	rig.st.watched = 1;
+	engine_awake(rig.e);
+	ck_assert_uint_eq(rig.st.busy, 1);
+	ck_assert_uint_eq(rig.n_busy, 2);
 }
 END_TEST
 
@@ -690,6 +754,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(t, many_answers, 0, 2);
 	tcase_add_test(t, context_is_all_there_is);
 	tcase_add_test(t, stop_tokens);
+	tcase_add_loop_test(t, goes_on, 0, 5);
 	tcase_add_test(t, times_and_counters);
 	tcase_add_loop_test(t, arrays, 0, 5);
 	tcase_add_test(t, large_vocabulary);

@@ -65,7 +65,7 @@ static const struct {
 	{ AT(n_stop), U(65), RING_BAD_PARAM, RING_F_N_STOP },
 	{ AT(n_stop), U(64), RING_BAD_RECORD, RING_F_STOP_OFF },
 	{ AT(n_logits), U(4097), RING_BAD_PARAM, RING_F_N_LOGITS },
-	{ AT(n_logits), U(3), RING_BAD_RECORD, RING_F_LOGITS_OFF },
+	{ AT(n_logits), U(7), RING_BAD_RECORD, RING_F_LOGITS_OFF },
 	{ AT(prompt_off), U(0), RING_BAD_RECORD, RING_F_PROMPT_OFF },
 	{ AT(prompt_off), U(132), RING_BAD_RECORD, RING_F_PROMPT_OFF },
 	{ AT(prompt_off), U(138), RING_BAD_RECORD, RING_F_PROMPT_OFF },
@@ -75,9 +75,17 @@ static const struct {
 	{ AT(stop_off), U(1 << 20), RING_BAD_RECORD, RING_F_STOP_OFF },
 	{ AT(stop_off), U(137), RING_BAD_RECORD, RING_F_STOP_OFF },
 	{ AT(logits_off), U(0x80000000), RING_BAD_RECORD, RING_F_LOGITS_OFF },
+	{ AT(n_done), U(9), RING_BAD_PARAM, RING_F_N_DONE },
+	{ AT(n_done), U(UINT32_MAX), RING_BAD_PARAM, RING_F_N_DONE },
+	{ AT(n_done), U(8), RING_BAD_RECORD, RING_F_DONE_OFF },
+	{ AT(done_off), U(UINT32_MAX - 3), RING_BAD_RECORD, RING_F_DONE_OFF },
+	{ AT(done_off), U(132), RING_BAD_RECORD, RING_F_DONE_OFF },
+	{ AT(done_off), U(186), RING_BAD_RECORD, RING_F_DONE_OFF },
+	{ AT(n_top_logprobs), U(1), RING_BAD_PARAM, RING_F_N_DONE },
 	{ AT(resv[0]), U(1), RING_BAD_RECORD, RING_F_RESV },
 	{ AT(resv[7]), U(0x80000000), RING_BAD_RECORD, RING_F_RESV },
-	/* Arrays of the full record: 136 prompt, 152 bias, 168 stop, 176 logits */
+	/* Arrays of the full record: 136 prompt, 152 bias, 168 stop, 176 logits,
+	 * 184 done */
 	{ 136, U(N_VOCAB), RING_BAD_TOKEN, 0 },
 	{ 148, U(UINT32_MAX), RING_BAD_TOKEN, 3 },
 	{ 152, U(N_VOCAB), RING_BAD_PARAM, RING_F_BIAS_OFF },
@@ -87,6 +95,8 @@ static const struct {
 	{ 176, U(3), RING_BAD_PARAM, RING_F_LOGITS_OFF },
 	{ 180, U(0), RING_BAD_PARAM, RING_F_LOGITS_OFF },
 	{ 180, U(4), RING_BAD_PARAM, RING_F_LOGITS_OFF },
+	{ 184, U(N_VOCAB), RING_BAD_PARAM, RING_F_DONE_OFF },
+	{ 192, U(UINT32_MAX), RING_BAD_PARAM, RING_F_DONE_OFF },
 };
 /* clang-format on */
 
@@ -144,6 +154,8 @@ static const struct {
 	{ AT(n_bias), U(0) },
 	{ AT(n_stop), U(0) },
 	{ AT(n_logits), U(0) },
+	{ AT(n_done), U(1) },
+	{ AT(n_done), U(2) },
 	{ 152, U(N_VOCAB - 1) },
 	{ 156, F(3.4e38f) },
 	{ 176, U(2) },
@@ -155,7 +167,7 @@ START_TEST(allowed_field)
 	struct ring_cqe e;
 	uint32_t len;
 
-	full_record(&len);
+	full_record(&len)->n_done = 0;
 	memcpy(client->c + client->l.c_data_off + allowed[_i].off,
 	       &allowed[_i].v, 4);
 	rig_run(client, 0, 0, len);
@@ -235,6 +247,7 @@ START_TEST(refused_numbers)
 	ck_assert_uint_eq(e.limit, N_CTX);
 	/* D: all logits of four positions are 16 kB, more than is left. */
 	run = full_record(&len);
+	run->n_done = 0;
 	run->n_logits = 2;
 	rig_run(client, 0, 0, len);
 	rig_run(client, 1, 0, len);

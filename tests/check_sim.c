@@ -4,9 +4,11 @@
  *
  * Clients, some of them hostile, some slow, submit, cancel, release, close and
  * sleep at random; KV memory is short; models go and come; the engine dies in
- * the middle of things and another takes over. Every token, embedding and row
- * of logits is checked against the oracle, every request must end exactly
- * once, nobody may sleep through work, and in the end nothing is in use.
+ * the middle of things, before any single store into D, and while it takes
+ * over from another that died, and the next one goes on; some tokens crash it.
+ * Every token, embedding and row of logits is checked against the oracle, every
+ * request must end exactly once, nobody may sleep through work, and in the end
+ * nothing is in use.
  *
  *   check_sim [--seeds N] [--seed S]
  */
@@ -16,10 +18,16 @@
 
 #include "../daemon/sample.h"
 #include "rig.h"
+#include "trap.h"
 
 #define MAX_SLOTS  8
 #define MAX_PROMPT 160
+#define MAX_DONE   24
 #define SLOT_BYTES 2048 /* of C's data area, for one record */
+#define NO_TOKEN   0xffffffffu
+
+/* When the engine crashes over sim.poison. */
+enum poison { ALWAYS, IN_A_CROWD, SOMETIMES, N_POISON };
 
 enum sent { FREE, SENT, ENDED };
 
@@ -34,6 +42,7 @@ struct run {
 	struct ring_bias bias[4];
 	uint32_t stop[4];
 	uint32_t logits[4];
+	struct ring_token done[MAX_DONE];
 };
 
 struct client {
@@ -63,12 +72,19 @@ struct sim {
 	bool engine_asleep;
 	bool kicked;
 	bool lost_models; /* models may have gone while requests ran */
+	uint32_t poison;
+	enum poison how;
+	bool crashed;	 /* the last engine died of itself */
+	uint32_t gone;	 /* a model that did not come back with the engine */
+	long kill_call;	 /* the engine dies in this call to the outside */
+	long kill_store; /* or before this store into D */
 	uint32_t n_deaths;
-	uint64_t n_done, n_cut, n_refused, n_bad;
+	uint32_t n_crashes;
+	uint64_t n_done, n_cut, n_refused, n_bad, n_killers, n_resumed;
 };
 
 static struct sim sim;
-static uint64_t totals[6];
+static uint64_t totals[9];
 
 static uint32_t rnd(uint32_t n)
 {
@@ -119,6 +135,52 @@ static const void *in_d(const struct rig_client *rc, uint64_t off)
 	return rc->d + off;
 }
 
+/* Request @r as the sampler wants it. */
+static struct req as_req(const struct run *r, const struct ring_token *out)
+{
+	return (struct req){
+		.run = r->run,
+		.prompt = r->prompt,
+		.n_prompt = r->run.n_prompt,
+		.bias = r->bias,
+		.out = (struct ring_token *)(uintptr_t)out,
+	};
+}
+
+static uint32_t end_of(const struct run *r, uint32_t token)
+{
+	const struct image *im = image_of(r);
+
+	if (one_of(r->stop, r->run.n_stop, token))
+		return RING_FIN_STOP;
+	if (!(r->run.flags & RING_RUN_IGNORE_EOS) &&
+	    one_of(im->eog, im->h->eog.n, token))
+		return RING_FIN_EOS;
+	return RING_FIN_NONE;
+}
+
+/* The first tokens of the answer, as if another daemon had given them. */
+static void make_done(struct run *r, uint32_t n)
+{
+	const struct image *im = image_of(r);
+	uint64_t h = hash_to(r, r->run.n_prompt - 1);
+	struct req q = as_req(r, r->done);
+	static float row[4096];
+	struct ring_token t;
+
+	while (q.n_out < n && q.n_out < r->max) {
+		oracle_logits(h, im, row);
+		CHECK(!sample_token(&sim.sampler, &q, row, im->h->hp.n_vocab,
+				    &t, NULL),
+		      "no token");
+		if (end_of(r, t.token))
+			break;
+		h = oracle_hash(h, t.token, q.n_prompt + q.n_out);
+		r->done[q.n_out++] = t;
+	}
+	r->run.n_done = q.n_out;
+}
+
 /* Replay the request with the sampler on the oracle's own rows. */
 static void check_tokens(const struct rig_client *rc, const struct run *r,
 			 const struct ring_slot *s)
@@ -129,7 +191,7 @@ static void check_tokens(const struct rig_client *rc, const struct run *r,
 	struct ring_top top[RING_MAX_TOP_LOGPROBS];
 	const struct ring_top *tops = NULL;
 	const struct ring_token *out = NULL;
-	struct req q = { 0 };
+	struct req q;
 	struct ring_token t;
 	static float row[4096];
 	uint32_t i, fin = RING_FIN_NONE;
@@ -141,23 +203,14 @@ static void check_tokens(const struct rig_client *rc, const struct run *r,
 		tops = in_d(rc, s->top_off);
 	CHECK(s->max_out == r->max, "max_out %u, not %u", s->max_out, r->max);
 	CHECK(s->n_out <= s->max_out, "more tokens than asked for");
-	q.run = r->run;
-	q.prompt = r->prompt;
-	q.n_prompt = r->run.n_prompt;
-	q.bias = r->bias;
-	q.out = (struct ring_token *)(uintptr_t)out;
+	q = as_req(r, out);
 	for (i = 0; i <= s->n_out && i < s->max_out; i++) {
 		oracle_logits(h, im, row);
 		q.n_out = i;
 		CHECK(!sample_token(&sim.sampler, &q, row, im->h->hp.n_vocab,
 				    &t, top),
 		      "no token");
-		fin = RING_FIN_NONE;
-		if (one_of(r->stop, r->run.n_stop, t.token))
-			fin = RING_FIN_STOP;
-		else if (!(r->run.flags & RING_RUN_IGNORE_EOS) &&
-			 one_of(im->eog, im->h->eog.n, t.token))
-			fin = RING_FIN_EOS;
+		fin = end_of(r, t.token);
 		if (i == s->n_out)
 			break;
 		CHECK(!fin, "a token after the end");
@@ -217,11 +270,26 @@ static void check_arrays(const struct rig_client *rc, const struct run *r,
 	}
 }
 
+static bool has_poison(const struct rig_client *rc, const struct run *r,
+		       const struct ring_slot *s)
+{
+	const struct ring_token *out = NULL;
+	uint32_t i;
+
+	if (s->n_out)
+		out = in_d(rc, s->out_off);
+	for (i = 0; i < s->n_out; i++)
+		if (out[i].token == sim.poison)
+			return true;
+	return one_of(r->prompt, r->run.n_prompt, sim.poison);
+}
+
 static void check_end(const struct rig_client *rc, struct run *r,
 		      const struct ring_slot *s, const struct ring_cqe *e)
 {
 	CHECK(s->state == RING_SLOT_DONE && s->gen == r->gen, "slot state");
 	CHECK(s->err == e->err, "err %d and %d", s->err, e->err);
+	CHECK(s->n_restart <= sim.n_deaths, "restarts");
 	check_tokens(rc, r, s);
 	switch ((enum ring_finish)s->finish) {
 	case RING_FIN_CANCEL:
@@ -229,13 +297,22 @@ static void check_end(const struct rig_client *rc, struct run *r,
 		sim.n_cut++;
 		break;
 	case RING_FIN_ERROR:
-		if (e->err == -ENOTCONN)
-			CHECK(sim.n_deaths && e->reason == RING_ENGINE_LOST &&
-				      s->n_restart == 1,
-			      "lost without a death");
-		else
+		if (e->err == -ENOTRECOVERABLE) {
+			CHECK(e->reason == RING_KILLS_ENGINE &&
+				      s->n_restart > 1 && s->n_strikes > 1 &&
+				      sim.n_crashes > 1 &&
+				      sim.how != IN_A_CROWD &&
+				      has_poison(rc, r, s),
+			      "blamed: %u restarts, %u strikes, %u crashes, "
+			      "poison %u in %s, mode %u",
+			      s->n_restart, s->n_strikes, sim.n_crashes,
+			      sim.poison,
+			      has_poison(rc, r, s) ? "it" : "others", sim.how);
+			sim.n_killers++;
+		} else {
 			CHECK(e->err == -ENODEV && sim.lost_models, "error %d",
 			      e->err);
+		}
 		sim.n_cut++;
 		break;
 	case RING_FIN_NONE:
@@ -245,7 +322,9 @@ static void check_end(const struct rig_client *rc, struct run *r,
 	case RING_FIN_DONE:
 		CHECK(!s->err, "err %d", s->err);
 		CHECK(s->n_prefill == r->run.n_prompt, "prefill");
+		CHECK(!s->step_to && !s->mark, "a suspect at its end");
 		check_arrays(rc, r, s);
+		sim.n_resumed += s->n_restart > 0;
 		sim.n_done++;
 		break;
 	}
@@ -361,6 +440,8 @@ static void random_request(struct run *r)
 	r->max = q->max_tokens;
 	if (r->max == RING_MAX_TOKENS_CTX)
 		r->max = sim.n_ctx[m] - q->n_prompt;
+	if (!rnd(6) && !q->n_top_logprobs && q->n_prompt < sim.n_ctx[m])
+		make_done(r, 1 + rnd(MAX_DONE));
 }
 
 static uint32_t put(unsigned char *rec, uint32_t *at, const void *p, size_t n)
@@ -384,6 +465,7 @@ static void submit(struct client *c, struct rig_client *rc, uint32_t slot)
 	r->run.bias_off = put(rec, &len, r->bias, r->run.n_bias * 8);
 	r->run.stop_off = put(rec, &len, r->stop, r->run.n_stop * 4);
 	r->run.logits_off = put(rec, &len, r->logits, r->run.n_logits * 4);
+	r->run.done_off = put(rec, &len, r->done, r->run.n_done * 8);
 	memcpy(rec, &r->run, sizeof(r->run));
 	r->state = SENT;
 	r->gen = ++rc->gen;
@@ -578,43 +660,137 @@ static void load(uint32_t m)
 		engine_grant(sim.rig.e, sim.rig.clients[i].id, m + 1);
 }
 
+/* A backend that crashes over a token. */
+static int poisoned_step(struct backend_model *m, struct batch *b)
+{
+	bool crash = false;
+	uint32_t i;
+
+	for (i = 0; i < b->n_tokens; i++)
+		crash |= b->tokens[i] == sim.poison;
+	if (sim.how == IN_A_CROWD)
+		crash &= b->n_seqs > 1;
+	if (sim.how == SOMETIMES)
+		crash = crash && !rnd(3);
+	if (crash) {
+		sim.crashed = true;
+		sim.n_crashes++;
+		siglongjmp(sim.rig.killed, 1);
+	}
+	return backend_oracle.step(m, b);
+}
+
 static void start_engine(void)
 {
-	uint32_t m;
-
 	memset(&sim.rig.st, 0, sizeof(sim.rig.st));
+	sim.rig.ops.step = poisoned_step;
 	CHECK(!rig_start(&sim.rig), "no engine");
-	for (m = 0; m < sim.n_models; m++)
-		load(m);
 	sim.engine_asleep = false;
 }
 
-/* The engine died in the middle of something: another one takes over. */
-static void restart_engine(void)
+/* It dies soon, in a call to the outside or before a store into D. */
+static void doom(void)
+{
+	uint32_t i;
+
+	sim.rig.kill_at = sim.kill_call;
+	if (sim.kill_store) {
+		trap.n = 0;
+		for (i = 0; i < sim.n_clients; i++)
+			trap_add(sim.rig.clients[i].d_map,
+				 sim.rig.clients[i].d_map_bytes);
+		trap_arm(sim.kill_store, &sim.rig.killed);
+	}
+	sim.kill_call = sim.kill_store = 0;
+}
+
+static void spare(void)
+{
+	trap_disarm();
+	sim.rig.kill_at = 0;
+}
+
+static void sweep_up(void)
 {
 	struct rig *r = &sim.rig;
-	uint32_t i, m;
+	uint32_t m;
 
-	sim.n_deaths++;
-	r->kill_at = 0;
 	rig_sweep(r);
 	for (m = 0; m < sim.n_models; m++) {
 		if (r->bm[m])
 			r->ops.unload(r->be, r->bm[m]);
 		r->bm[m] = NULL;
 	}
-	r->ops.close(r->be);
+	if (r->be)
+		r->ops.close(r->be);
+	r->be = NULL;
+}
+
+static void load_all(void)
+{
+	uint32_t m;
+
+	for (m = 0; m < sim.n_models; m++)
+		if (m + 1 != sim.gone)
+			load(m);
+}
+
+/* It broke the rules: the monitor has ended it. */
+static bool is_over(uint32_t i)
+{
+	return sim.rig.clients[i].bad || sim.rig.clients[i].gone;
+}
+
+/* Models come before the sessions or after, and some not at all. */
+static void take_over(bool crashed)
+{
+	uint32_t flags = PROC_SESSION_RECOVER, i;
+	bool late = rnd(2);
+
+	if (crashed)
+		flags |= PROC_SESSION_CRASHED;
 	start_engine();
-	for (i = 0; i < sim.n_clients; i++) {
-		/* The monitor has ended those that broke the rules. */
-		if (r->clients[i].bad || r->clients[i].gone) {
-			attach(i);
-			continue;
-		}
-		CHECK(!rig_attach(r, (int)i, i + 1, sim.clients[i].uid,
-				  PROC_SESSION_RECOVER),
+	if (!late)
+		load_all();
+	for (i = 0; i < sim.n_clients; i++)
+		CHECK(is_over(i) || !rig_attach(&sim.rig, (int)i, i + 1,
+						sim.clients[i].uid, flags),
 		      "session %u is not taken over", i);
+	if (late)
+		load_all();
+	for (i = 0; i < sim.n_clients; i++)
+		engine_grant(sim.rig.e, i + 1, 0);
+}
+
+/* The engine died in the middle of something: another one takes over. */
+static void restart_engine(void)
+{
+	bool crashed;
+	uint32_t i;
+
+	if (!rnd(20)) {
+		sim.gone = 1 + rnd(sim.n_models);
+		sim.lost_models = true;
 	}
+	/* The next one may die while it takes over, and the one after that. */
+	sigsetjmp(sim.rig.killed, 1);
+	spare();
+	crashed = sim.crashed;
+	sim.crashed = false;
+	sim.n_deaths++;
+	sweep_up();
+	if (!rnd(3))
+		sim.kill_store = 1 + rnd(60);
+	doom();
+	take_over(crashed);
+	spare();
+	if (sim.gone)
+		load(sim.gone - 1);
+	sim.gone = 0;
+	sim.kicked = true;
+	for (i = 0; i < sim.n_clients; i++)
+		if (is_over(i))
+			attach(i);
 }
 
 static void engine_turn(void)
@@ -626,10 +802,11 @@ static void engine_turn(void)
 	if (sim.engine_asleep && !sim.kicked)
 		return;
 	sim.kicked = false;
-	if (setjmp(sim.rig.killed)) {
+	if (sigsetjmp(sim.rig.killed, 1)) {
 		restart_engine();
 		return;
 	}
+	doom();
 	if (sim.engine_asleep)
 		engine_awake(e);
 	sim.engine_asleep = false;
@@ -637,7 +814,7 @@ static void engine_turn(void)
 	more |= engine_step(e);
 	if (!more)
 		sim.engine_asleep = engine_idle(e);
-	sim.rig.kill_at = 0;
+	spare();
 	for (i = 0; i < sim.n_clients; i++) {
 		if (!sim.rig.clients[i].bad)
 			continue;
@@ -718,7 +895,13 @@ static void setup(void)
 		/* At least one whole context, at most a few. */
 		sim.kv[m] = sim.n_ctx[m] * 8ull * (1 + rnd(3)) + rnd(4) * 256;
 	}
+	sim.poison = NO_TOKEN;
+	if (!rnd(4)) {
+		sim.poison = rnd(sim.n_vocab[0]);
+		sim.how = rnd(N_POISON);
+	}
 	start_engine();
+	load_all();
 	for (i = 0; i < sim.n_clients; i++)
 		attach(i);
 }
@@ -749,7 +932,15 @@ static void disturb(void)
 		break;
 	case 2:
 	case 3:
-		sim.rig.kill_at = 1 + rnd(20);
+		sim.kill_call = 1 + rnd(20);
+		break;
+	case 4:
+	case 5:
+	case 6:
+		sim.kill_store = 1 + rnd(120);
+		break;
+	case 7:
+		restart_engine();
 		break;
 	default:
 		break;
@@ -775,7 +966,7 @@ static void history(uint64_t seed)
 		act(&sim.clients[k], &sim.rig.clients[k]);
 	}
 	/* No more comes: all that was accepted must end. */
-	sim.rig.kill_at = 0;
+	sim.kill_call = sim.kill_store = 0;
 	for (i = 0; i < sim.n_clients; i++) {
 		if (sim.clients[i].hostile) {
 			detach(i);
@@ -804,6 +995,9 @@ static void history(uint64_t seed)
 	totals[2] += sim.n_refused;
 	totals[3] += sim.n_bad;
 	totals[4] += sim.n_deaths;
+	totals[6] += sim.n_resumed;
+	totals[7] += sim.n_crashes;
+	totals[8] += sim.n_killers;
 }
 
 static void hung(int sig)
@@ -835,9 +1029,13 @@ int main(int argc, char **argv)
 		history(i);
 	}
 	printf("%llu seeds: %llu answers, %llu cut short, %llu refused, "
-	       "%llu sessions expelled, %llu engines died, %llu preempted\n",
+	       "%llu sessions expelled, %llu preempted\n",
 	       n, (unsigned long long)totals[0], (unsigned long long)totals[1],
 	       (unsigned long long)totals[2], (unsigned long long)totals[3],
-	       (unsigned long long)totals[4], (unsigned long long)totals[5]);
+	       (unsigned long long)totals[5]);
+	printf("%llu engines died (%llu of a request): %llu answers went on to "
+	       "their end, %llu were given up\n",
+	       (unsigned long long)totals[4], (unsigned long long)totals[7],
+	       (unsigned long long)totals[6], (unsigned long long)totals[8]);
 	return 0;
 }

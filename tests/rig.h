@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "../daemon/engine.h"
 #include "../daemon/oracle.h"
@@ -49,6 +50,8 @@ struct rig_client {
 	struct ring_layout l;
 	unsigned char *c;
 	unsigned char *d;
+	unsigned char *d_map; /* whole pages; D ends where they end */
+	size_t d_map_bytes;
 	struct ring_c *rc;
 	struct ring_d *rd;
 	uint32_t sq_tail;
@@ -75,12 +78,13 @@ struct rig {
 	struct proc_stats st;
 	uint64_t clock;
 	uint64_t free_bytes;
-	long fail_at; /* the n-th allocation from now fails; < 0 none */
+	uint32_t n_busy; /* PROC_BUSY was said so often */
+	long fail_at;	 /* the n-th allocation from now fails; < 0 none */
 	long n_allocs;
 	long n_live;
 	struct rig_block *blocks;
 	long kill_at; /* the engine dies in this callback from now; 0 never */
-	jmp_buf killed;
+	sigjmp_buf killed;
 	struct rig_image images[RIG_MAX_MODELS];
 	struct backend_model *bm[RIG_MAX_MODELS];
 	struct rig_client clients[RIG_MAX_CLIENTS];
@@ -91,7 +95,7 @@ struct rig {
 static inline void rig_may_die(struct rig *r)
 {
 	if (r->kill_at && !--r->kill_at)
-		longjmp(r->killed, 1);
+		siglongjmp(r->killed, 1);
 }
 
 static inline uint64_t rig_now(void *arg)
@@ -127,8 +131,15 @@ static inline void rig_notify(void *arg, enum proc_type type, const void *body,
 			      size_t n)
 {
 	const struct proc_id *id = body;
-	struct rig_client *c = rig_find(arg, id->id);
+	struct rig *r = arg;
+	struct rig_client *c;
 
+	if (type == PROC_BUSY) {
+		assert(!n);
+		r->n_busy++;
+		return;
+	}
+	c = rig_find(r, id->id);
 	assert(n >= sizeof(*id) && c);
 	if (type == PROC_SESSION_BAD)
 		c->bad = true;
@@ -290,7 +301,8 @@ static inline int rig_attach(struct rig *r, int i, uint64_t id, uint32_t uid,
 	return 0;
 }
 
-/* Client @i: session id i + 1. Memory is of the exact sizes, for ASan. */
+/* Client @i: session id i + 1. Memory is of the exact sizes: ASan looks at C,
+ * and behind D is nothing. */
 static inline int rig_client(struct rig *r, int i, uint32_t uid,
 			     uint32_t n_slots, uint32_t sq_entries,
 			     uint64_t c_data, uint64_t arena)
@@ -301,9 +313,15 @@ static inline int rig_client(struct rig *r, int i, uint32_t uid,
 	rig_layout(&c->l, n_slots, sq_entries, c_data, arena);
 	c->id = (uint64_t)i + 1;
 	c->c = aligned_alloc(64, (c->l.c_bytes + 63) & ~63ull);
-	c->d = aligned_alloc(64, (c->l.d_bytes + 63) & ~63ull);
 	memset(c->c, 0, c->l.c_bytes);
-	memset(c->d, 0, c->l.d_bytes);
+	c->d_map_bytes = (c->l.d_bytes + 2 * RING_PAGE - 1) & ~(RING_PAGE - 1);
+	c->d_map = mmap(NULL, c->d_map_bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert(c->d_map != MAP_FAILED);
+	c->d_map_bytes -= RING_PAGE;
+	mprotect(c->d_map + c->d_map_bytes, RING_PAGE, PROT_NONE);
+	c->d = c->d_map + ((c->d_map_bytes - c->l.d_bytes) &
+			   ~(size_t)(RING_ENTRY_BYTES - 1));
 	c->rc = (struct ring_c *)c->c;
 	c->rd = (struct ring_d *)c->d;
 	return rig_attach(r, i, c->id, uid, 0);
@@ -312,7 +330,8 @@ static inline int rig_client(struct rig *r, int i, uint32_t uid,
 static inline void rig_client_free(struct rig_client *c)
 {
 	free(c->c);
-	free(c->d);
+	if (c->d_map)
+		munmap(c->d_map, c->d_map_bytes + RING_PAGE);
 	memset(c, 0, sizeof(*c));
 }
 

@@ -90,17 +90,20 @@ static inline struct ring_run *full_record(uint32_t *len)
 	struct ring_run *run = rig_record(client, 0, prompt, 4, 8);
 	unsigned char *p = (unsigned char *)run;
 	const uint32_t stop[] = { 11, 12 }, at[] = { 0, 3 };
+	const struct ring_token done[] = { { 21, 0 }, { 22, -1.5f } };
 	const struct ring_bias bias[] = { { 1, 0.5f }, { 2, -INFINITY } };
 	uint32_t off = run->prompt_off + 16;
 
-	run->n_bias = run->n_stop = run->n_logits = 2;
+	run->n_bias = run->n_stop = run->n_logits = run->n_done = 2;
 	run->bias_off = off;
 	memcpy(p + off, bias, sizeof(bias));
 	run->stop_off = off += sizeof(bias);
 	memcpy(p + off, stop, sizeof(stop));
 	run->logits_off = off += sizeof(stop);
 	memcpy(p + off, at, sizeof(at));
-	*len = off + (uint32_t)sizeof(at);
+	run->done_off = off += sizeof(at);
+	memcpy(p + off, done, sizeof(done));
+	*len = off + (uint32_t)sizeof(done);
 	return run;
 }
 

@@ -536,6 +536,7 @@ int cpu_step(struct backend_model *m, struct batch *b)
 		s.rows = s.n_rows[r->domain];
 		if (!s.rows)
 			break;
+		backend_beat(&m->be->conf);
 		place_results(&s);
 		if (r->kind == REGION_ROWS)
 			run_rows(&s);
