@@ -211,6 +211,7 @@ $(O)/tests/check_%: $(O)/tests/check_%.o $(O)/libtool.a $(D_LIBS)
 		$(LIBS_D) $(LIBS_T)
 $(O)/tests/t_%: $(O)/tests/t_%.o $(D_LIBS)
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_D)
+$(O)/tests/vm/t_dma: LIBS_V := -ldrm
 # Programs for the guest, which know the kernel and no part of Hearth.
 $(O)/tests/vm/t_%: $(O)/tests/vm/t_%.o
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_V)

@@ -63,8 +63,7 @@ static int fill(const struct hearth_buf *b, struct device *dev,
 	ret = sg_alloc_table(sgt, dmabuf_pieces(b, max), GFP_KERNEL);
 	if (ret)
 		return ret;
-	for_each_sgtable_sg(sgt, sg, i)
-	{
+	for_each_sgtable_sg(sgt, sg, i) {
 		struct folio *folio = b->folios[off >> b->shift];
 		size_t at = off & ((1ul << b->shift) - 1);
 

@@ -265,11 +265,9 @@ static struct hearth_buf *find(const char *name, u64 id)
 	struct hearth_buf *b;
 
 	lockdep_assert_held(&pool_lock);
-	list_for_each_entry(b, &pool.bufs,
-			    node) if (!strcmp(b->name, name)) return id &&
-			id != b->id
-		? ERR_PTR(-ESTALE)
-		: b;
+	list_for_each_entry(b, &pool.bufs, node)
+		if (!strcmp(b->name, name))
+			return id && id != b->id ? ERR_PTR(-ESTALE) : b;
 	return ERR_PTR(-ENOENT);
 }
 
@@ -414,9 +412,9 @@ int pool_list(struct hearth_call *c)
 	struct hearth_buf *b, *best = NULL;
 
 	spin_lock(&pool_lock);
-	list_for_each_entry(b, &pool.bufs,
-			    node) if (b->id > l->cookie &&
-				      (!best || b->id < best->id)) best = b;
+	list_for_each_entry(b, &pool.bufs, node)
+		if (b->id > l->cookie && (!best || b->id < best->id))
+			best = b;
 	if (best) {
 		memcpy(l->name, best->name, sizeof(l->name));
 		l->cookie = best->id;
@@ -441,7 +439,8 @@ int pool_info(struct hearth_call *c)
 	if (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0))
 		a->features = HEARTH_DEV_F_FOLIOS;
 	spin_lock(&pool_lock);
-	list_for_each_entry(b, &pool.bufs, node) a->nr_idle += pool_idle(b);
+	list_for_each_entry(b, &pool.bufs, node)
+		a->nr_idle += pool_idle(b);
 	a->nr_bufs = pool.nr_bufs;
 	a->total_bytes = pool.bytes;
 	a->nr_shrunk = pool.nr_shrunk;

@@ -68,7 +68,8 @@ static unsigned long count(struct shrinker *s, struct shrink_control *sc)
 
 	spin_lock(&pool_lock);
 	if (!pool.victim)
-		list_for_each_entry(b, &pool.bufs, node) n += gain(b);
+		list_for_each_entry(b, &pool.bufs, node)
+			n += gain(b);
 	spin_unlock(&pool_lock);
 	return n;
 }
@@ -85,8 +86,7 @@ static unsigned long scan(struct shrinker *s, struct shrink_control *sc)
 	spin_lock(&pool_lock);
 	if (pool.victim)
 		goto out;
-	list_for_each_entry(b, &pool.bufs, node)
-	{
+	list_for_each_entry(b, &pool.bufs, node) {
 		n = gain(b);
 		if (!n)
 			continue;

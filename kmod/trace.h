@@ -63,8 +63,8 @@ DEFINE_EVENT_PRINT(hearth, hearth_denied,
 /* clang-format on */
 
 /* trace_buf(map, b, t0): of a buffer, since ktime_get_ns() was t0 */
-#define trace_buf(what, b, t0)                                       \
-	trace_hearth_##what((b)->name, (b)->bytes, (b)->uid,         \
+#define trace_buf(what, b, t0)                               \
+	trace_hearth_##what((b)->name, (b)->bytes, (b)->uid, \
 			    (s64)(ktime_get_ns() - (t0)))
 
 #endif

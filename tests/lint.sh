@@ -15,7 +15,7 @@ run() {
 	"$tool" "$@" || rc=1
 }
 tests/style.sh || rc=1
-mapfile -t c < <(git ls-files '*.c' | grep -v '^tests/fuzz/')
+mapfile -t c < <(git ls-files '*.c' | grep -vE '^(kmod|tests/(fuzz|vm/edu))/')
 mapfile -t fmt < <(git ls-files '*.c' '*.h')
 mapfile -t sh < <(git ls-files '*.sh' '.ci/run')
 mapfile -t man < <(git ls-files 'Documentation/man/*')

@@ -151,14 +151,15 @@ struct hearth_dev_limit {
 	__u64 used;
 };
 
-#define HEARTH_DEV_IOC		0xB7
-#define HEARTH_DEV_IOC_INFO	_IOR(HEARTH_DEV_IOC, 0, struct hearth_dev_info)
-#define HEARTH_DEV_IOC_CREATE	_IOWR(HEARTH_DEV_IOC, 1, struct hearth_dev_create)
-#define HEARTH_DEV_IOC_ATTACH	_IOWR(HEARTH_DEV_IOC, 2, struct hearth_dev_get)
-#define HEARTH_DEV_IOC_EXPORT	_IOWR(HEARTH_DEV_IOC, 3, struct hearth_dev_get)
-#define HEARTH_DEV_IOC_DESTROY	_IOW(HEARTH_DEV_IOC, 4, struct hearth_dev_destroy)
-#define HEARTH_DEV_IOC_LIST	_IOWR(HEARTH_DEV_IOC, 5, struct hearth_dev_list)
-#define HEARTH_DEV_IOC_TOUCH	_IOW(HEARTH_DEV_IOC, 6, struct hearth_dev_destroy)
-#define HEARTH_DEV_IOC_LIMIT	_IOWR(HEARTH_DEV_IOC, 7, struct hearth_dev_limit)
+#define HEARTH_DEV_IOC	      0xB7
+#define HEARTH_DEV_IOC_INFO   _IOR(HEARTH_DEV_IOC, 0, struct hearth_dev_info)
+#define HEARTH_DEV_IOC_CREATE _IOWR(HEARTH_DEV_IOC, 1, struct hearth_dev_create)
+#define HEARTH_DEV_IOC_ATTACH _IOWR(HEARTH_DEV_IOC, 2, struct hearth_dev_get)
+#define HEARTH_DEV_IOC_EXPORT _IOWR(HEARTH_DEV_IOC, 3, struct hearth_dev_get)
+#define HEARTH_DEV_IOC_DESTROY \
+	_IOW(HEARTH_DEV_IOC, 4, struct hearth_dev_destroy)
+#define HEARTH_DEV_IOC_LIST  _IOWR(HEARTH_DEV_IOC, 5, struct hearth_dev_list)
+#define HEARTH_DEV_IOC_TOUCH _IOW(HEARTH_DEV_IOC, 6, struct hearth_dev_destroy)
+#define HEARTH_DEV_IOC_LIMIT _IOWR(HEARTH_DEV_IOC, 7, struct hearth_dev_limit)
 
 #endif

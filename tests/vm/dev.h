@@ -71,6 +71,12 @@ err:
 	return rc;
 }
 
+static inline void buf_make(struct buf *b, unsigned int pages)
+{
+	if (buf_new(b, pages))
+		DIE("no %u huge pages", pages);
+}
+
 static inline int dev_open(void)
 {
 	int fd = open(HEARTH_DEV_PATH, O_RDWR | O_CLOEXEC);

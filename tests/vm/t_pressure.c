@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t_pressure.c - a shortage of memory takes idle buffers, the least recently
+ * used one first, and nobody is killed.
+ *
+ * Persistent huge pages are set to none, so that all are surplus.
+ */
+#include <time.h>
+
+#include "count.h"
+#include "dev.h"
+
+#define VM	"/proc/sys/vm/"
+#define PARAM	"/sys/module/hearth/parameters/"
+#define TRACING "/sys/kernel/tracing/"
+#define PAGES	32u /* of a buffer: 64 MiB */
+
+static int d;
+
+static void number(const char *file, unsigned long long v)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", v);
+	if (!put(file, text))
+		DIE("cannot write %s", file);
+}
+
+static bool there(const char *name)
+{
+	struct hearth_dev_list l = { .cookie = 0 };
+
+	while (!dev_call(d, HEARTH_DEV_IOC_LIST, &l))
+		if (!strcmp(l.name, name))
+			return true;
+	return false;
+}
+
+/* Idle when it is made; the later the more recently used. */
+static void idle(const char *name)
+{
+	struct buf b;
+
+	buf_make(&b, PAGES);
+	if (dev_create(d, name, &b, 1000, NULL))
+		DIE("CREATE %s", name);
+	buf_drop(&b);
+}
+
+/* Reclaim asks every shrinker for all it has, one round after the other. */
+static void squeeze(unsigned int rounds)
+{
+	while (rounds--) {
+		if (!put(VM "drop_caches", "2"))
+			DIE("drop_caches");
+		usleep(100000); /* a worker frees */
+	}
+}
+
+static long vmstat(const char *field)
+{
+	char name[64];
+	FILE *f = fopen("/proc/vmstat", "r");
+	long v, found = -1;
+
+	while (f && fscanf(f, "%63s %ld", name, &v) == 2)
+		if (!strcmp(name, field))
+			found = v;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Never one that somebody has, in whatever way. */
+static void test_spared(void)
+{
+	struct hearth_dev_info i;
+	int fd, dbuf;
+	char *map;
+
+	idle("attached");
+	idle("mapped");
+	idle("exported");
+	idle("idle");
+	fd = dev_get(d, HEARTH_DEV_IOC_ATTACH, "attached", HEARTH_DEV_RDONLY,
+		     NULL);
+	dbuf = dev_get(d, HEARTH_DEV_IOC_ATTACH, "mapped", HEARTH_DEV_RDONLY,
+		       NULL);
+	map = mmap(NULL, PAGES * HPAGE, PROT_READ, MAP_SHARED, dbuf, 0);
+	close(dbuf);
+	dbuf = dev_get(d, HEARTH_DEV_IOC_EXPORT, "exported", 0, NULL);
+	if (fd < 0 || map == MAP_FAILED || dbuf < 0)
+		DIE("attaching");
+	squeeze(6);
+	check(!there("idle"), "an idle buffer is taken");
+	check(there("attached"), "not one that is attached");
+	check(there("mapped"), "not one that is mapped");
+	check(there("exported"), "not one that is a dma-buf");
+	i = dev_info(d);
+	check(i.nr_shrunk == 1 && i.shrunk_bytes == PAGES * HPAGE,
+	      "INFO counts it");
+	close(fd);
+	munmap(map, PAGES * HPAGE);
+	close(dbuf);
+	squeeze(6);
+	i = dev_info(d);
+	check(!i.nr_bufs && i.nr_shrunk == 4, "they go when nobody has them");
+	check(!dev_used(d, 1000) && !i.total_bytes, "nothing is charged");
+	check(pages_back(0) && !meminfo("HugePages_Total"),
+	      "and the system has the pages");
+}
+
+static void test_order(void)
+{
+	idle("first");
+	idle("second");
+	idle("third");
+	dev_name(d, HEARTH_DEV_IOC_TOUCH, "first", 0);
+	number(PARAM "watermark", 2 * PAGES * HPAGE);
+	squeeze(4);
+	check(!there("second") && there("first") && there("third"),
+	      "the least recently used goes first; the watermark stays");
+	number(PARAM "watermark", PAGES * HPAGE + 1);
+	squeeze(4);
+	check(there("first") && there("third"),
+	      "a byte more than is left is too much");
+	number(PARAM "watermark", PAGES * HPAGE);
+	squeeze(4);
+	check(!there("third") && there("first"), "then the next one");
+	number(PARAM "watermark", 0);
+	squeeze(4);
+	check(!there("first"), "then the last one");
+}
+
+/* Pages that would stay in the pool of huge pages help nobody. */
+static void test_persistent(void)
+{
+	idle("kept");
+	number(VM "nr_hugepages", PAGES);
+	squeeze(6);
+	check(there("kept"), "persistent huge pages are left alone");
+	number(VM "nr_hugepages", 0); /* in use, so they become surplus */
+	squeeze(6);
+	check(!there("kept"), "until they are surplus");
+	check(pages_back(0) && !meminfo("HugePages_Total"),
+	      "the system has the pages");
+}
+
+static size_t mib(const char *field)
+{
+	return (size_t)meminfo(field) / 1024;
+}
+
+/* So many MiB of this process's own, all present; NULL if there is no room. */
+static char *take(size_t n)
+{
+	char *p = mmap(NULL, n << 20, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t k;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	for (k = 0; k < n << 20; k += 4096)
+		p[k] = 1;
+	return p;
+}
+
+/*
+ * Files read through a page cache that cannot hold them are no shortage. Of
+ * memory so much is left that half of @disk fits.
+ */
+static void test_cache(const char *disk)
+{
+	int fd = open(disk, O_RDONLY | O_CLOEXEC), round;
+	size_t have, leave, reads;
+	static char block[1 << 16];
+	long before;
+	char *p;
+
+	if (fd < 0)
+		DIE("%s: %s", disk, strerror(errno));
+	idle("resident");
+	leave = (size_t)lseek(fd, 0, SEEK_END) >> 21;
+	put(VM "drop_caches", "1");
+	have = mib("MemAvailable");
+	if (have < leave + 64)
+		DIE("%zu MiB are too few", have);
+	p = take(have - leave);
+	before = vmstat("pgsteal_kswapd") + vmstat("pgsteal_direct");
+	for (round = 0; round < 3; round++) {
+		lseek(fd, 0, SEEK_SET);
+		while (read(fd, block, sizeof(block)) > 0)
+			;
+	}
+	reads = (size_t)(vmstat("pgsteal_kswapd") + vmstat("pgsteal_direct") -
+			 before);
+	check(p && reads > 1000, "the page cache is reclaimed: %zu pages",
+	      reads);
+	check(there("resident"), "that takes no buffer");
+	munmap(p, (have - leave) << 20);
+	close(fd);
+	dev_name(d, HEARTH_DEV_IOC_DESTROY, "resident", 0);
+}
+
+static size_t hog_mib;
+
+static void hog(void)
+{
+	struct timespec a, b;
+
+	put("/proc/self/oom_score_adj", "1000"); /* the first to be killed */
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	if (!take(hog_mib))
+		DIE("no address space");
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	check(true, "a hog gets %zu MiB", hog_mib);
+	printf("RESULT hog %zu MiB in %ld ms\n", hog_mib,
+	       (long)((b.tv_sec - a.tv_sec) * 1000 +
+		      (b.tv_nsec - a.tv_nsec) / 1000000));
+}
+
+/* Lines of the trace, in order: "NAME NAME ..." */
+static void shrunk(char *out, size_t n)
+{
+	char line[512], name[HEARTH_DEV_NAME];
+	FILE *f = fopen(TRACING "trace", "r");
+	char *p;
+
+	*out = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		p = strstr(line, "hearth_shrink: name=");
+		if (p && sscanf(p, "hearth_shrink: name=%95s", name) == 1 &&
+		    strlen(out) + strlen(name) + 2 < n)
+			strcat(strcat(out, name), " ");
+	}
+	if (f)
+		fclose(f);
+}
+
+/* More than there is without the buffers, less than there is with them. */
+static void test_hog(void)
+{
+	long kills = vmstat("oom_kill");
+	struct hearth_dev_info i = dev_info(d);
+	char order[256];
+
+	put(TRACING "trace", "\n");
+	put(TRACING "events/hearth/enable", "1");
+	idle("old");
+	idle("older");
+	idle("newer");
+	dev_name(d, HEARTH_DEV_IOC_TOUCH, "old", 0);
+	dev_name(d, HEARTH_DEV_IOC_TOUCH, "newer", 0);
+	hog_mib = mib("MemAvailable") + (PAGES * HPAGE * 5 / 2 >> 20);
+	in_child(hog, "the hog");
+	check_rc(vmstat("oom_kill"), kills, "nobody is killed");
+	check_rc(dev_info(d).nr_bufs, 0, "the buffers are gone");
+	check_rc(dev_info(d).nr_shrunk - i.nr_shrunk, 3, "INFO counts them");
+	put(TRACING "events/hearth/enable", "0");
+	shrunk(order, sizeof(order));
+	check(!strcmp(order, "older old newer "), "in order: %s", order);
+}
+
+int main(int argc, char **argv)
+{
+	static const uint32_t uid = 1000;
+	long persistent = meminfo("HugePages_Total");
+
+	count_init();
+	if (argc < 2)
+		DIE("usage: t_pressure DISK");
+	d = dev_open();
+	number(VM "nr_overcommit_hugepages", 8 * PAGES);
+	number(VM "nr_hugepages", 0);
+	test_spared();
+	test_order();
+	test_persistent();
+	test_cache(argv[1]);
+	test_hog();
+	dev_expect_empty(d, &uid, 1, 0, "all that");
+	number(VM "nr_overcommit_hugepages", 0);
+	number(VM "nr_hugepages", (unsigned long long)persistent);
+	return count_end();
+}
