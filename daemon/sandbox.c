@@ -76,9 +76,9 @@ static int set_limits(const struct conf *conf, enum sandbox_kind kind)
 		return err;
 	/* Messages carry fds above the files: a margin. */
 	err = limit(RLIMIT_NOFILE, 160);
-	/* It writes to a mapping only, has threads, and takes its time. */
+	/* It has threads and takes its time, and writes to its log only. */
 	if (!err && kind == SANDBOX_LOADER)
-		return limit(RLIMIT_FSIZE, 0);
+		return limit(RLIMIT_FSIZE, IMAGE_MAX_BYTES);
 	if (!err)
 		err = limit(RLIMIT_NPROC, 0);
 	if (!err)
