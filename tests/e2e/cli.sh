@@ -340,11 +340,16 @@ is_json '"max-models" in d'
 want 0 "$hearth" show stats
 want 0 "$hearth" version
 prints "hearthd *[0-9]"
+want 0 "$hearth" doctor --json
+is_json 'd["ok"] and {"kernel", "memory", "daemon", "pool", "gpu"} <= {x["name"] for x in d["checks"]}'
+want 0 "$hearth" doctor
+prints "^ok *daemon *hearthd [0-9.]*, pid [0-9]*, up .*; engine [0-9]*, restarted 0 times"
+want 2 "$hearth" doctor it
 want 1 "$hearth" stop secnd
 says "near to it: Second"
 want 0 "$hearth" stop SECOND
 prints "Second.Q4_0: unloaded"
-want 0 "$hearth" stop --all
+want 0 "$hearth" stop --all --evict
 want 0 "$hearth" ps --json
 is_json 'd == []'
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # bash completion for hearth(1), printed by: hearth completion bash
 
-_hearth_verbs="run ps ls show load stop tokenize bench pull version completion help"
+_hearth_verbs="run ps ls show load stop tokenize bench pull doctor version completion help"
 
 _hearth_options() {
 	case $1 in
@@ -10,10 +10,11 @@ _hearth_options() {
 	ls) echo "--help --json --quick --quiet" ;;
 	show) echo "--help --template --metadata --json" ;;
 	load) echo "--help --ctx" ;;
-	stop) echo "--help --all" ;;
+	stop) echo "--help --all --evict" ;;
 	tokenize) echo "--help --pieces --count --decode --no-special --no-bos --json" ;;
 	bench) echo "--help --prompt --gen --reps --batch --depth --ctx --count --json" ;;
 	pull) echo "--help --dir --sha256 --tries --force --dry-run" ;;
+	doctor) echo "--help --json" ;;
 	version) echo "--help" ;;
 	completion) echo "--help" ;;
 	help) echo "--help" ;;
@@ -31,6 +32,7 @@ _hearth_kind() {
 	tokenize) echo files ;;
 	bench) echo files ;;
 	pull) echo none ;;
+	doctor) echo none ;;
 	version) echo none ;;
 	completion) echo none ;;
 	help) echo verbs ;;
@@ -55,7 +57,7 @@ _hearth() {
 		case $(_hearth_kind "$verb") in
 		files) words=$(hearth ls --quiet 2>/dev/null) ;;
 		resident) words=$(hearth ps 2>/dev/null |
-			awk 'NR > 1 { print $1 }') ;;
+			awk '!NF { exit } NR > 1 { print $1 }') ;;
 		verbs) words=$_hearth_verbs ;;
 		esac
 	fi

@@ -72,7 +72,7 @@ static void print_bash(void)
 	     "\t\tcase $(_hearth_kind \"$verb\") in\n"
 	     "\t\tfiles) words=$(hearth ls --quiet 2>/dev/null) ;;\n"
 	     "\t\tresident) words=$(hearth ps 2>/dev/null |\n"
-	     "\t\t\tawk 'NR > 1 { print $1 }') ;;\n"
+	     "\t\t\tawk '!NF { exit } NR > 1 { print $1 }') ;;\n"
 	     "\t\tverbs) words=$_hearth_verbs ;;\n"
 	     "\t\tesac\n"
 	     "\tfi\n"

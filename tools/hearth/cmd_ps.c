@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cmd_ps.c - hearth ps: the resident models.
+ * cmd_ps.c - hearth ps: the models in memory, and where their weights are.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <jansson.h>
 
@@ -21,9 +22,21 @@ const struct opt opts_ps[] = {
 };
 /* clang-format on */
 
+static void hex_of(char out[65], const uint8_t digest[32])
+{
+	size_t i;
+
+	for (i = 0; i < 32; i++)
+		snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}
+
 static json_t *to_json(const struct hearth_model_info *i)
 {
-	return json_pack(
+	static const uint8_t unknown[32];
+	char hex[65];
+	json_t *o;
+
+	o = json_pack(
 		"{s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:I, "
 		"s:I, s:I, s:I, s:I, s:I}",
 		"id", (int)i->id, "name", i->name, "state",
@@ -36,6 +49,12 @@ static json_t *to_json(const struct hearth_model_info *i)
 		(json_int_t)i->kv_bytes, "kv_used", (json_int_t)i->kv_used,
 		"load_ns", (json_int_t)i->load_ns, "idle_ns",
 		(json_int_t)i->idle_ns);
+	hex_of(hex, i->digest);
+	json_object_set_new(o, "digest",
+			    memcmp(i->digest, unknown, sizeof(unknown))
+				    ? json_string(hex)
+				    : json_null());
+	return o;
 }
 
 static void print_table(const struct hearth_model_info *info, int n)
@@ -55,16 +74,38 @@ static void print_table(const struct hearth_model_info *info, int n)
 		table_cell(&t, "%s", info->arch);
 		table_cell(&t, "%s", info->quant);
 		table_cell(&t, "%s", fmt_size(a, info->weight_bytes));
-		table_cell(&t, "%u", info->n_ctx);
-		table_cell(&t, "%s of %s", fmt_size(a, info->kv_used),
-			   fmt_size(b, info->kv_bytes));
-		table_cell(&t, "%u", info->n_active);
-		table_cell(&t, "%s", info->backend);
+		if (info->state == HEARTH_MODEL_RESIDENT) {
+			table_cell(&t, "-");
+			table_cell(&t, "-");
+			table_cell(&t, "-");
+			table_cell(&t, "-");
+		} else {
+			table_cell(&t, "%u", info->n_ctx);
+			table_cell(&t, "%s of %s", fmt_size(a, info->kv_used),
+				   fmt_size(b, info->kv_bytes));
+			table_cell(&t, "%u", info->n_active);
+			table_cell(&t, "%s", info->backend);
+		}
 		table_cell(&t, "%s",
 			   info->n_active ? "-" : fmt_dur(c, info->idle_ns));
 	}
 	table_print(&t, stdout);
 	table_fini(&t);
+}
+
+/* Where weights are, as the daemon says it. */
+static void print_pool(struct hearth *h)
+{
+	char stats[16384], where[256], n[24], bytes[24], size[32];
+
+	if (hearth_stats(h, stats, sizeof(stats)) < 0)
+		return;
+	tool_stat(stats, "pool", where, sizeof(where));
+	tool_stat(stats, "pool_objects", n, sizeof(n));
+	tool_stat(stats, "pool_bytes", bytes, sizeof(bytes));
+	if (*where)
+		printf("\npool: %s: %s models, %s\n", where, n,
+		       fmt_size(size, strtoull(bytes, NULL, 10)));
 }
 
 int cmd_ps(const struct cmd *c, int argc, char **argv)
@@ -95,6 +136,7 @@ int cmd_ps(const struct cmd *c, int argc, char **argv)
 		json_decref(list);
 	} else if (h && n >= 0) {
 		print_table(info, n);
+		print_pool(h);
 	}
 	free(info);
 	if (h)

@@ -3,7 +3,6 @@
  * cmd_version.c - hearth version: of the tool, the library and the daemon.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "hearth-tool.h"
 
@@ -11,7 +10,7 @@ const struct opt opts_version[] = { { .type = OPT_END } };
 
 int cmd_version(const struct cmd *c, int argc, char **argv)
 {
-	char text[8192], none, *p, *end;
+	char text[16384], version[32], none;
 	struct hearth *h = NULL;
 	int n = opt_parse(c, &none, argc, argv), rc;
 
@@ -31,13 +30,8 @@ int cmd_version(const struct cmd *c, int argc, char **argv)
 	if (n < 0) {
 		tool_err("%s", hearth_error(h));
 	} else {
-		/* "version 0.1.0" is one of its lines. */
-		for (p = text; p && strncmp(p, "version ", 8); p = end) {
-			end = strchr(p, '\n');
-			end = end && end[1] ? end + 1 : NULL;
-		}
-		printf("hearthd    %.*s\n", p ? (int)strcspn(p + 8, "\n") : 7,
-		       p ? p + 8 : "running");
+		tool_stat(text, "version", version, sizeof(version));
+		printf("hearthd    %s\n", *version ? version : "running");
 	}
 	hearth_close(&h);
 	return n < 0 ? EXIT_FAIL : EXIT_OK;

@@ -212,6 +212,8 @@ int tool_resident(struct hearth *h, const char *name,
 /* All resident models: returns how many, *out is malloc()ed, or -errno. */
 int tool_list(struct hearth *h, struct hearth_model_info **out);
 const char *model_state_name(uint32_t state);
+/* The value of a "name value" line of the daemon's counters; "" if none. */
+void tool_stat(const char *text, const char *name, char *out, size_t n);
 /* Explain that there is no such model; @near is what the library found. */
 void tool_no_model(const char *name, const char *near);
 

@@ -23,6 +23,22 @@ const char *model_state_name(uint32_t state)
 	return state < N_ELEM(name) && name[state] ? name[state] : "?";
 }
 
+void tool_stat(const char *text, const char *name, char *out, size_t n)
+{
+	size_t k = strlen(name);
+	const char *p;
+
+	out[0] = 0;
+	for (p = text; p; p = strchr(p, '\n')) {
+		p += *p == '\n';
+		if (strncmp(p, name, k) || p[k] != ' ')
+			continue;
+		snprintf(out, n, "%.*s", (int)strcspn(p + k + 1, "\n"),
+			 p + k + 1);
+		return;
+	}
+}
+
 int tool_list(struct hearth *h, struct hearth_model_info **out)
 {
 	struct hearth_model_info *info = NULL;
