@@ -200,9 +200,8 @@ int main(int argc, char **argv)
 	       "list %lu stale %lu shrunk %llu\n",
 	       n_create, n_attach, n_export, n_destroy, n_list, n_stale,
 	       (unsigned long long)info.nr_shrunk);
-	if (n_create < secs || n_attach < secs || n_export < secs ||
-	    n_destroy < secs)
-		DIE("hardly anything succeeded");
+	if (!n_create || !n_attach || !n_export || !n_destroy)
+		DIE("not all of them succeeded");
 	puts("ok races");
 	return 0;
 }
