@@ -79,10 +79,9 @@ static struct sg_table *buf_map(struct dma_buf_attachment *at,
 {
 	struct hearth_buf *b = at->dmabuf->priv;
 	u64 t0 = ktime_get_ns();
-	struct sg_table *sgt;
+	struct sg_table *sgt = kzalloc(sizeof(*sgt), GFP_KERNEL);
 	int ret;
 
-	sgt = kzalloc(sizeof(*sgt), GFP_KERNEL);
 	if (!sgt)
 		return ERR_PTR(-ENOMEM);
 	ret = fill(b, at->dev, sgt);

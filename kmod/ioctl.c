@@ -104,26 +104,26 @@ static void uncreate(const struct hearth_call *c)
 /* An fd that is in the table cannot be taken back: so copy out first. */
 static long finish(struct hearth_call *c, size_t bytes, void __user *up)
 {
-	int ret = -EFAULT;
+	int fd = -1;
 
 	if (c->file) {
-		ret = get_unused_fd_flags(O_CLOEXEC);
-		if (ret < 0)
-			goto err_file;
-		c->get.fd = ret;
+		fd = get_unused_fd_flags(O_CLOEXEC);
+		if (fd < 0) {
+			fput(c->file);
+			return fd;
+		}
+		c->get.fd = fd;
 	}
 	if (!copy_to_user(up, c, bytes)) {
 		if (c->file)
-			fd_install(c->get.fd, c->file);
+			fd_install(fd, c->file);
 		return 0;
 	}
-	ret = -EFAULT;
-	if (c->file)
-		put_unused_fd(c->get.fd);
-err_file:
-	if (c->file)
+	if (c->file) {
+		put_unused_fd(fd);
 		fput(c->file);
-	return ret;
+	}
+	return -EFAULT;
 }
 
 long hearth_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)

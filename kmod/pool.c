@@ -50,67 +50,47 @@ static bool fits(u64 used, u64 more, u64 limit)
 static int charge(struct hearth_buf *b)
 {
 	struct hearth_user *u;
-	int ret = 0;
+	int ret = -ENOSPC;
 
 	spin_lock(&pool_lock);
 	u = user_find(b->uid);
-	if (!u || !fits(pool.bytes, b->bytes, READ_ONCE(max_bytes))) {
-		ret = -ENOSPC;
-	} else if (!fits(u->used, b->bytes,
-			 u->own ? u->limit : READ_ONCE(max_uid_bytes))) {
-		ret = -EDQUOT;
-	} else {
-		pool.bytes += b->bytes;
-		u->used += b->bytes;
-		b->user = u;
-	}
+	if (!u || !fits(pool.bytes, b->bytes, READ_ONCE(max_bytes)))
+		goto out;
+	ret = -EDQUOT;
+	if (!fits(u->used, b->bytes,
+		  u->own ? u->limit : READ_ONCE(max_uid_bytes)))
+		goto out;
+	pool.bytes += b->bytes;
+	u->used += b->bytes;
+	b->user = u;
+	ret = 0;
+out:
 	spin_unlock(&pool_lock);
 	return ret;
-}
-
-static void uncharge(struct hearth_buf *b)
-{
-	spin_lock(&pool_lock);
-	if (b->user) {
-		pool.bytes -= b->bytes;
-		b->user->used -= b->bytes;
-	}
-	b->user = NULL;
-	spin_unlock(&pool_lock);
 }
 
 int pool_limit(struct hearth_call *c)
 {
 	struct hearth_dev_limit *l = &c->limit;
 	struct hearth_user *u;
-	int ret = 0;
 
 	if ((l->flags & ~HEARTH_DEV_SET) || l->uid == (u32)-1)
 		return -EINVAL;
 	spin_lock(&pool_lock);
 	u = user_find(l->uid);
-	if (!u) {
-		ret = -ENOSPC;
-	} else {
-		if (l->flags & HEARTH_DEV_SET) {
-			u->own = l->limit != ~0ull;
-			u->limit = l->limit;
-		}
-		l->limit = u->own ? u->limit : ~0ull;
-		l->used = u->used;
+	if (u && (l->flags & HEARTH_DEV_SET)) {
+		u->own = l->limit != ~0ull;
+		u->limit = l->limit;
 	}
+	l->limit = u && u->own ? u->limit : ~0ull;
+	l->used = u ? u->used : 0;
 	spin_unlock(&pool_lock);
-	return ret;
+	return u ? 0 : -ENOSPC;
 }
 
 /* ---- pinning ---- */
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
-
-static void unpin(struct hearth_buf *b)
-{
-	unpin_folios(b->folios, b->nr);
-}
 
 static int pin_some(struct hearth_buf *b, unsigned long left, u64 uaddr)
 {
@@ -122,14 +102,6 @@ static int pin_some(struct hearth_buf *b, unsigned long left, u64 uaddr)
 }
 
 #else
-
-static void unpin(struct hearth_buf *b)
-{
-	unsigned long i;
-
-	for (i = 0; i < b->nr; i++)
-		unpin_user_page(&b->folios[i]->page);
-}
 
 /*
  * Through the caller's mapping, which may be of something else, or become it
@@ -193,12 +165,19 @@ static int pin(struct hearth_buf *b, u64 uaddr)
 /* Let go of the memory; @b has no other user any more. */
 void pool_release(struct hearth_buf *b)
 {
-	if (b->nr)
-		unpin(b);
-	b->nr = 0;
+	for (; b->nr; b->nr--) {
+		unpin_user_page(folio_page(b->folios[b->nr - 1], 0));
+		cond_resched();
+	}
 	kvfree(b->folios);
 	b->folios = NULL;
-	uncharge(b);
+	spin_lock(&pool_lock);
+	if (b->user) {
+		pool.bytes -= b->bytes;
+		b->user->used -= b->bytes;
+	}
+	b->user = NULL;
+	spin_unlock(&pool_lock);
 	/* The memory must be back when the shrinker's worker has done with it. */
 	if (b->memfd && (current->flags & PF_KTHREAD))
 		__fput_sync(b->memfd);
@@ -301,15 +280,8 @@ int pool_create(struct hearth_call *c)
 	struct hearth_buf *b;
 	int ret;
 
-	if (a->flags || a->resv || a->uid == (u32)-1)
+	if (a->flags || a->resv || a->uid == (u32)-1 || !name_valid(a->name))
 		return -EINVAL;
-	b = pool_get(a->name, 0); /* before all that work */
-	if (!IS_ERR(b)) {
-		pool_put(b);
-		return -EEXIST;
-	}
-	if (PTR_ERR(b) != -ENOENT)
-		return PTR_ERR(b);
 	b = kzalloc(struct_size(b, on_node, nr_node_ids), GFP_KERNEL);
 	if (!b)
 		return -ENOMEM;

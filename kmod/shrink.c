@@ -21,8 +21,6 @@
 #include "pool.h"
 #include "trace.h"
 
-#define OOM_WAIT (HZ / 2)
-
 static struct workqueue_struct *wq;
 static DECLARE_WAIT_QUEUE_HEAD(done);
 
@@ -84,10 +82,8 @@ static unsigned long scan(struct shrinker *s, struct shrink_control *sc)
 	unsigned long n = 0;
 
 	spin_lock(&pool_lock);
-	if (pool.victim)
-		goto out;
 	list_for_each_entry(b, &pool.bufs, node) {
-		n = gain(b);
+		n = pool.victim ? 0 : gain(b);
 		if (!n)
 			continue;
 		pool_unname(b);
@@ -97,7 +93,6 @@ static unsigned long scan(struct shrinker *s, struct shrink_control *sc)
 		queue_work(wq, &work);
 		break;
 	}
-out:
 	spin_unlock(&pool_lock);
 	return n ? n : SHRINK_STOP;
 }
@@ -107,7 +102,7 @@ static int last_round(struct notifier_block *nb, unsigned long unused,
 {
 	unsigned long n = scan(NULL, NULL);
 
-	wait_event_timeout(done, !READ_ONCE(pool.victim), OOM_WAIT);
+	wait_event_timeout(done, !READ_ONCE(pool.victim), HZ / 2);
 	*(unsigned long *)freed += n == SHRINK_STOP ? 0 : n;
 	return NOTIFY_OK;
 }
@@ -143,15 +138,6 @@ static int shrinker_start(void)
 #endif
 }
 
-static void shrinker_stop(void)
-{
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
-	unregister_shrinker(shrinker);
-#else
-	shrinker_free(shrinker);
-#endif
-}
-
 int shrink_init(void)
 {
 	int ret;
@@ -159,13 +145,13 @@ int shrink_init(void)
 	wq = alloc_workqueue("hearth", WQ_MEM_RECLAIM | WQ_UNBOUND, 1);
 	if (!wq)
 		return -ENOMEM;
-	ret = shrinker_start();
+	ret = register_oom_notifier(&oom_nb);
 	if (ret)
 		goto err_wq;
-	ret = register_oom_notifier(&oom_nb);
+	ret = shrinker_start();
 	if (!ret)
 		return 0;
-	shrinker_stop();
+	unregister_oom_notifier(&oom_nb);
 err_wq:
 	destroy_workqueue(wq);
 	return ret;
@@ -174,6 +160,10 @@ err_wq:
 void shrink_exit(void)
 {
 	unregister_oom_notifier(&oom_nb);
-	shrinker_stop();
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	unregister_shrinker(shrinker);
+#else
+	shrinker_free(shrinker);
+#endif
 	destroy_workqueue(wq);
 }

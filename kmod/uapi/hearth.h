@@ -8,10 +8,11 @@
  * kernel is short of memory and nobody has the buffer open.
  *
  * Every struct may grow at its end. The ioctl number carries the caller's
- * size: the kernel takes a shorter struct as filled up with zeros and refuses
- * a longer one (E2BIG) unless what it does not know is zero. Unknown flags
- * are refused (EINVAL). Only a process with CAP_SYS_ADMIN or CAP_IPC_LOCK in
- * the initial user namespace may use any of it (EPERM).
+ * size: the kernel takes a shorter struct as filled up with zeros (EINVAL when
+ * it lacks what the call is about) and refuses a longer one (E2BIG) unless what
+ * it does not know is zero. Unknown flags are refused (EINVAL). Only a process
+ * with CAP_SYS_ADMIN or CAP_IPC_LOCK in the initial user namespace may use any
+ * of it (EPERM).
  */
 #ifndef _UAPI_HEARTH_H
 #define _UAPI_HEARTH_H
@@ -31,7 +32,8 @@
  * @abi:          HEARTH_DEV_ABI
  * @features:     HEARTH_DEV_F_*
  * @nr_bufs:      names
- * @nr_idle:      of them, those that a shortage of memory may take
+ * @nr_idle:      of them, those that nobody has open: a shortage of memory takes
+ *                them, if their pages are surplus huge pages
  * @total_bytes:  pinned
  * @max_bytes:    limit on @total_bytes (parameter max_bytes)
  * @uid_bytes:    limit of a user without a limit of his own (max_uid_bytes)
@@ -55,10 +57,12 @@ struct hearth_dev_info {
 /**
  * struct hearth_dev_create - give a hugetlb memfd a name and pin it
  * @name:   in: must not exist (EEXIST)
- * @memfd:  in: hugetlb, sealed SHRINK and GROW, all pages present, not empty
+ * @memfd:  in: hugetlb, sealed SHRINK and GROW, not empty (EINVAL), writable
+ *          (EACCES), all pages present (ENODATA)
  * @flags:  in: 0
- * @uaddr:  in: the caller's shared writable mapping of the whole of it; needed
- *          without HEARTH_DEV_F_FOLIOS, else ignored
+ * @uaddr:  in: the caller's shared writable mapping of the whole of it (ESTALE:
+ *          it is of something else); needed without HEARTH_DEV_F_FOLIOS, else
+ *          ignored
  * @uid:    in: the user to charge
  * @bytes:  out
  * @id:     out: never used again until the next boot
@@ -66,7 +70,8 @@ struct hearth_dev_info {
  * @hpage_shift: out
  * @nents:  out: pieces of contiguous memory
  *
- * ENOSPC and EDQUOT: over max_bytes, over the user's limit.
+ * ENOSPC: over max_bytes, 4096 names or 1024 users. EDQUOT: over the user's
+ * limit.
  */
 struct hearth_dev_create {
 	char name[HEARTH_DEV_NAME];
