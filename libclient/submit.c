@@ -297,5 +297,7 @@ int hearth_submit(struct hearth *h, const struct hearth_request *rq,
 		return err;
 	}
 	*id = req_id(r);
+	/* for a caller who goes from here to its event loop */
+	cring_rearm(h);
 	return 0;
 }

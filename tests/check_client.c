@@ -119,6 +119,9 @@ START_TEST(refused_at_once)
 	q.top_p = 1.5f;
 	refuse(&q, -EINVAL, "top_p", "1.5");
 	q = request();
+	q.min_p = 1;
+	refuse(&q, -EINVAL, "min_p is 1", "less than 1");
+	q = request();
 	q.presence_penalty = -3;
 	refuse(&q, -EINVAL, "presence_penalty", "-3");
 	q = request();
