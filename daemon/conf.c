@@ -87,7 +87,7 @@ static const struct conf_row rows[] = {
 	BYTES("max-out-bytes", max_out_bytes, 64 * KB, RING_MAX_D_BYTES, 256 * MB, "shared memory a session may receive through"),
 	BYTES("max-shared-uid", max_shared_uid, 128 * KB, 64 * TB, 2 * GB, "shared memory of all sessions of a user"),
 	NUM("handshake-ms", handshake_ms, 10, 3600000, 5000, "ms", "a session must be ready by then"),
-	NUM("parse-ms", parse_ms, 10, 3600000, 30000, "ms", "a model file's header must be read by then"),
+	NUM("parse-ms", parse_ms, 10, 3600000, 30000, "ms", "a model file's header must be read by then, and a load make progress"),
 	BYTES("parse-bytes", parse_bytes, 64 * MB, TB, 4 * GB, "address space of a parser"),
 	NUM("exit-idle-s", exit_idle_s, 0, 31536000, 0, "s", "leave when nobody was connected so long, 0: never"),
 	NUM("verbose", verbose, 0, 1, 0, "", "log more"),

@@ -43,7 +43,7 @@ struct conf {
 	uint64_t max_out_bytes;	   /* D of a session */
 	uint64_t max_shared_uid;   /* C and D of all a uid's sessions */
 	uint64_t handshake_ms;	   /* a session must be ready by then */
-	uint64_t parse_ms;	   /* a parser must be done by then */
+	uint64_t parse_ms;	   /* a parser must be done, a loader get on */
 	uint64_t parse_bytes;	   /* memory of a parser */
 	/* other */
 	uint64_t exit_idle_s; /* nobody connected: leave after it; 0 never */

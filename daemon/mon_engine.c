@@ -16,8 +16,9 @@
 #include "notify.h"
 
 #define QUICK_NS       2000000000ull /* an engine that lives shorter died at once */
-#define MAX_QUICK      6 /* that many in a row: there is no sense in more */
+#define MAX_QUICK      6 /* before READY in a row: there is no sense in more */
 #define BACKOFF_NS     10000000ull /* doubles each time, after the first */
+#define MAX_BACKOFF    3	   /* times: an engine is back within 100 ms */
 #define STOP_MS	       3000	   /* time to leave before it is killed */
 #define MESSAGE_BUDGET 64
 
@@ -146,8 +147,6 @@ static void engine_message(struct mon *m, int type, void *body)
 		if (s && s->state == MON_S_ENDING)
 			mon_session_free(s);
 		break;
-	case PROC_BUSY:
-		break;
 	case PROC_MODEL_STATE:
 		ms->text[sizeof(ms->text) - 1] = 0;
 		ms->arch[sizeof(ms->arch) - 1] = 0;
@@ -156,8 +155,12 @@ static void engine_message(struct mon *m, int type, void *body)
 		mon_model_state(m, ms);
 		mon_notify_status(m);
 		break;
+	case PROC_BUSY:
+		mon_watch_busy(m);
+		break;
 	default:
 		log_warnx("engine: unexpected message (%d), killing it", type);
+		m->engine.wrong = true;
 		m->ops->kill(m->engine.child.pidfd);
 	}
 }
@@ -180,6 +183,7 @@ static void ctl_ready(struct loop_src *s, uint32_t revents)
 			return;
 		if (type <= 0) {
 			/* Its end of the socket is shut: so is it, or soon. */
+			m->engine.wrong = type == -EPROTO;
 			m->ops->kill(m->engine.child.pidfd);
 			return;
 		}
@@ -264,7 +268,7 @@ static void drop_child(struct mon *m)
 }
 
 /* Sessions stay; what the dead engine was to end has ended. */
-static void sessions_down(struct mon *m)
+static void sessions_down(struct mon *m, bool crashed)
 {
 	struct mon_session *s;
 	size_t i;
@@ -273,6 +277,9 @@ static void sessions_down(struct mon *m)
 		s = &m->sessions[i];
 		if (s->state == MON_S_ENDING)
 			mon_session_free(s);
+		/* Until an engine has taken it over, the first cause counts. */
+		if (s->attached && crashed)
+			s->crashed = true;
 		if (s->state != MON_S_UP)
 			continue;
 		s->state = MON_S_ATTACHING;
@@ -292,14 +299,35 @@ static void restart(struct loop_timer *t)
 	m->stop = true;
 }
 
-static void log_death(const siginfo_t *si)
+/*
+ * The next one at once, unless they keep dying of themselves. One that never
+ * gets READY is given up after a while; a kill from outside is no reason to.
+ */
+static void next_engine(struct mon *m, bool was_ready, bool crashed)
 {
-	if (si->si_code == CLD_EXITED)
-		log_warnx("engine: left (pid %d, status %d)", si->si_pid,
-			  si->si_status);
+	struct mon_engine *e = &m->engine;
+	bool quick = loop_now() - e->t_start < QUICK_NS;
+	uint32_t n;
+
+	if (was_ready)
+		e->n_quick = 0;
 	else
-		log_warnx("engine: killed (pid %d, SIG%s)", si->si_pid,
-			  sigabbrev_np(si->si_status));
+		e->n_quick += crashed;
+	e->n_crash = was_ready && crashed && quick ? e->n_crash + 1 : 0;
+	if (e->n_quick >= MAX_QUICK) {
+		m->fail = -EIO;
+		m->stop = true;
+		return;
+	}
+	n = e->n_quick + e->n_crash;
+	if (n <= 1)
+		restart(&e->restart);
+	else if (!was_ready)
+		loop_timer_set(m->loop, &e->restart, BACKOFF_NS << n);
+	else
+		loop_timer_set(m->loop, &e->restart,
+			       BACKOFF_NS
+				       << (n > MAX_BACKOFF ? MAX_BACKOFF : n));
 }
 
 static void pid_ready(struct loop_src *src, uint32_t revents)
@@ -307,31 +335,20 @@ static void pid_ready(struct loop_src *src, uint32_t revents)
 	struct mon *m = src->arg;
 	struct mon_engine *e = &m->engine;
 	bool was_ready = e->ready;
+	bool crashed;
 	siginfo_t si;
 
 	(void)revents;
 	if (!m->ops->wait(src->fd, &si))
 		return;
-	log_death(&si);
+	crashed = mon_watch_death(m, &si);
 	drop_child(m);
 	e->child.pid = -1;
-	sessions_down(m);
-	mon_model_engine_down(m);
+	sessions_down(m, crashed);
+	mon_model_engine_down(m, crashed);
 	mon_notify_status(m);
 	memset(e->stats, 0, sizeof(*e->stats));
-	if (was_ready && loop_now() - e->t_start > QUICK_NS)
-		e->n_quick = 0;
-	else if (e->n_quick < MAX_QUICK)
-		e->n_quick++;
-	if (!was_ready && e->n_quick == MAX_QUICK) {
-		m->fail = -EIO;
-		m->stop = true;
-		return;
-	}
-	if (e->n_quick <= 1)
-		restart(&e->restart);
-	else
-		loop_timer_set(m->loop, &e->restart, BACKOFF_NS << e->n_quick);
+	next_engine(m, was_ready, crashed);
 }
 
 int mon_engine_start(struct mon *m)
@@ -351,6 +368,7 @@ int mon_engine_start(struct mon *m)
 		return err;
 	e->n_starts++;
 	e->t_start = loop_now();
+	mon_watch_start(m);
 	e->ctl = (struct loop_src){ .fd = e->child.ctl,
 				    .events = POLLIN | POLLOUT,
 				    .fn = ctl_ready,
@@ -383,6 +401,7 @@ void mon_engine_stop(struct mon *m)
 	while (m->dying)
 		forget(m->dying);
 	loop_timer_clear(m->loop, &e->restart);
+	mon_watch_stop(m);
 	if (e->stats)
 		munmap(e->stats, sizeof(*e->stats));
 	if (e->stats_fd >= 0)

@@ -271,12 +271,14 @@ void mon_hello(struct mon_client *cl, uint32_t seq, const struct wire_hello *h)
 /* Tell the engine, or leave it to the next engine's start. */
 void mon_session_attach(struct mon *m, struct mon_session *s)
 {
-	struct proc_session p = { .id = s->id,
-				  .uid = s->uid,
-				  .flags = s->attached ? PROC_SESSION_RECOVER
-						       : 0,
-				  .epoch = s->epoch,
-				  .layout = s->layout };
+	struct proc_session p = {
+		.id = s->id,
+		.uid = s->uid,
+		.flags = (s->attached ? PROC_SESSION_RECOVER : 0) |
+			 (s->crashed ? PROC_SESSION_CRASHED : 0),
+		.epoch = s->epoch,
+		.layout = s->layout
+	};
 	int fds[4] = { s->c, s->d, s->kick, s->event };
 
 	mon_engine_send(m, PROC_SESSION_NEW, &p, sizeof(p), fds, 4);
@@ -348,6 +350,7 @@ void mon_session_up(struct mon *m, const struct proc_status *st)
 	if (s->state != MON_S_ATTACHING)
 		return;
 	s->state = MON_S_UP;
+	s->crashed = false;
 	mon_grant_all(s->client);
 	/* What a dead engine ran on another model has lost it. */
 	mon_engine_send(m, PROC_GRANT, &all, sizeof(all), NULL, 0);

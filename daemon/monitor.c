@@ -91,61 +91,6 @@ static void reply_limits(struct mon_client *cl, uint32_t seq)
 	mon_reply(cl, WIRE_TEXT_REPLY, seq, buf, n, NULL, 0);
 }
 
-static uint64_t stat_of(_Atomic uint64_t *p)
-{
-	return atomic_load_explicit(p, memory_order_relaxed);
-}
-
-static void reply_stats(struct mon_client *cl, uint32_t seq)
-{
-	struct mon *m = cl->m;
-	struct proc_stats *st = m->engine.stats;
-	uint64_t sum[4] = { 0 };
-	uint32_t n_sessions = 0;
-	uint32_t n_models = 0;
-	char buf[8192];
-	size_t i;
-	int n;
-
-	for (i = 0; i < PROC_MAX_SESSIONS; i++)
-		n_sessions += m->sessions[i].state != MON_S_FREE;
-	for (i = 0; i < WIRE_MAX_MODELS; i++) {
-		n_models += m->models[i].id != 0;
-		if (!stat_of(&st->model[i].id))
-			continue;
-		sum[0] += stat_of(&st->model[i].kv_used);
-		sum[1] += stat_of(&st->model[i].n_active);
-		sum[2] += stat_of(&st->model[i].n_prefill);
-		sum[3] += stat_of(&st->model[i].n_decode);
-	}
-	n = snprintf(
-		buf, sizeof(buf),
-		"version %s\npid %d\nengine_pid %d\nengine_starts %u\n"
-		"uptime_s %llu\nevents %s\nclients %u\nsessions %u\n"
-		"models %u\naccepted %llu\nrejected %llu\n"
-		"busy %llu\nsteps %llu\nrequests %llu\nrefused %llu\n"
-		"cancelled %llu\npreempted %llu\nengine_sessions %llu\n"
-		"kv_used %llu\nactive %llu\nprefill_tokens %llu\n"
-		"decode_tokens %llu\n",
-		HEARTH_VERSION, (int)getpid(), (int)m->engine.child.pid,
-		m->engine.n_starts,
-		(unsigned long long)((loop_now() - m->t_start) / 1000000000u),
-		loop_kind(m->loop), m->n_clients, n_sessions, n_models,
-		(unsigned long long)m->n_accepted,
-		(unsigned long long)m->n_refused,
-		(unsigned long long)stat_of(&st->busy),
-		(unsigned long long)stat_of(&st->n_steps),
-		(unsigned long long)stat_of(&st->n_requests),
-		(unsigned long long)stat_of(&st->n_refused),
-		(unsigned long long)stat_of(&st->n_cancelled),
-		(unsigned long long)stat_of(&st->n_preempted),
-		(unsigned long long)stat_of(&st->n_sessions),
-		(unsigned long long)sum[0], (unsigned long long)sum[1],
-		(unsigned long long)sum[2], (unsigned long long)sum[3]);
-	n += mon_gpu_print(m, buf + n, sizeof(buf) - (size_t)n);
-	mon_reply(cl, WIRE_TEXT_REPLY, seq, buf, n, NULL, 0);
-}
-
 /* --------------------------------------------------------------- messages */
 
 static void close_strangers(struct mon *m, const int *fds, unsigned int n)
@@ -201,14 +146,14 @@ void mon_message(struct mon_client *cl, const void *msg, size_t n,
 		reply_limits(cl, h.seq);
 		break;
 	case WIRE_STATS:
-		reply_stats(cl, h.seq);
+		mon_stats(cl, h.seq);
 		break;
 	default: /* WIRE_OPEN, WIRE_UNLOAD: the table has no other */
 		memcpy(&id, body, sizeof(id));
 		if (type == WIRE_OPEN)
 			mon_open(cl, h.seq, id.model);
 		else
-			mon_unload(cl, h.seq, id.model);
+			mon_unload(cl, h.seq, &id);
 	}
 }
 
@@ -424,10 +369,13 @@ int mon_new(struct mon **out, const struct conf *conf,
 	m->engine.child.ctl = -1;
 	m->engine.child.pidfd = -1;
 	m->engine.stats_fd = -1;
+	m->pressure.fd = -1;
 	m->engine.out_tail = &m->engine.out;
 	m->t_start = loop_now();
-	for (i = 0; i < WIRE_MAX_MODELS; i++)
+	for (i = 0; i < WIRE_MAX_MODELS; i++) {
 		m->models[i].m = m;
+		m->models[i].kid.child.pidfd = -1;
+	}
 	err = loop_new(&m->loop, 3 * (MON_MAX_CLIENTS + WIRE_MAX_MODELS));
 	if (err)
 		goto fail;
@@ -435,6 +383,9 @@ int mon_new(struct mon **out, const struct conf *conf,
 		err = -errno;
 		goto fail;
 	}
+	err = mon_pool_start(m);
+	if (err)
+		goto fail;
 	m->idle.fn = idle_out;
 	m->idle.arg = m;
 	if (listen_fd >= 0) {
@@ -473,6 +424,7 @@ void mon_free(struct mon *m)
 		close(m->reserve);
 	if (m->signals.fd >= 0)
 		close(m->signals.fd);
+	mon_pool_stop(m);
 	loop_free(m->loop);
 	free(m);
 }
@@ -481,6 +433,7 @@ int mon_run(struct mon *m)
 {
 	int err = mon_engine_start(m);
 
+	mon_pool_watch(m);
 	mon_notify_start(m);
 	mon_gpu_find(m);
 	idle_check(m);

@@ -6,8 +6,11 @@
  *
  * One struct mon at the centre, with arrays of fixed size. monitor.c has
  * clients and messages, mon_session.c session memories and handshakes,
- * mon_model.c models, mon_parser.c the parsers of their files, mon_engine.c
- * the engine process.
+ * mon_model.c records of models, mon_request.c what clients ask for them,
+ * mon_load.c the parsers and loaders of their files, mon_attach.c their way
+ * into the engine and out, mon_pool.c the memory of their weights,
+ * mon_engine.c the engine process, mon_watch.c its watchdog, mon_stats.c
+ * counters for people, mon_notify.c what systemd hears.
  */
 #ifndef HEARTH_MONITOR_H
 #define HEARTH_MONITOR_H
@@ -20,6 +23,7 @@
 #include "conf.h"
 #include "gpu.h"
 #include "loop.h"
+#include "pool.h"
 #include "proc.h"
 #include "spawn.h"
 
@@ -55,6 +59,7 @@ struct mon_session {
 	uint32_t seq; /* of the request to answer with READY */
 	enum mon_session_state state;
 	bool attached;		   /* was UP once: D may have live requests */
+	bool crashed;		   /* its engine died of itself */
 	struct mon_client *client; /* NULL when it has gone */
 	struct ring_layout layout;
 	int c;
@@ -63,38 +68,59 @@ struct mon_session {
 	int event;
 };
 
-/* What makes two files the same file with the same content. */
-struct mon_file {
-	uint64_t dev;
-	uint64_t ino;
-	uint64_t size;
-	int64_t mtime_s;
-	uint32_t mtime_ns;
-	uint32_t mode;
+/* A parser or a loader, while a model has one. */
+struct mon_kid {
+	struct child child; /* pidfd -1: there is none */
+	struct loop_src ctl;
+	struct loop_src pid;
+	struct loop_timer timer;
+	bool loader;   /* else a parser */
+	bool placed;   /* the loader has memory to fill */
+	bool said;     /* it has reported, @last has it */
+	bool late;     /* killed for taking too long */
+	bool wrong;    /* killed for what it said */
+	uint64_t done; /* bytes, as it says */
+	uint64_t total;
+	struct proc_loaded last;
 };
 
+/* A file with parts, as a client showed it. */
+struct mon_files {
+	uint32_t n;
+	struct pool_file part[WIRE_MAX_FDS];
+};
+
+/*
+ * A model's life, by @state:
+ *   PARSING    its parser reads the header of its files
+ *   LOADING    its loader fills an object (@kid.child), waits for memory to
+ *              do that in (@room), or the engine maps it (@attaching)
+ *   READY      the engine has it
+ *   UNLOADING  the engine is to let go of it; then RESIDENT, or gone
+ *   RESIDENT   its object is in the pool, and nobody has it open
+ */
 struct mon_model {
 	uint32_t id;	/* 0: free */
 	uint32_t state; /* enum wire_model_state */
 	uint32_t uid;
-	uint32_t n_files;
 	uint32_t n_ctx_want;
-	uint32_t n_crashes; /* engines that died while loading it */
+	uint32_t n_crashes; /* engines that died while mapping it */
+	uint32_t n_open;    /* clients that have it open */
+	uint32_t n_fds;
 	uint64_t kv_want;
-	uint64_t file_bytes;
-	struct mon_file file[WIRE_MAX_FDS];
-	int fd[WIRE_MAX_FDS];
-	int image; /* memfd; sealed once the parser has exited */
-	char name[WIRE_NAME];
-	/* its parser, while there is one */
+	uint64_t t_start; /* of the load or attach that somebody waits for */
+	uint64_t t_used;  /* last opened or closed */
+	bool attaching;
+	bool room;
+	bool evict; /* when the engine lets go, its object goes, too */
+	int fd[WIRE_MAX_FDS]; /* its files, until they are read */
+	int image;	      /* memfd; sealed once the parser has exited */
+	int object; /* while it loads, writable; READY and on the way: read-only */
 	struct mon *m;
-	struct child parser;
-	struct loop_src parser_ctl;
-	struct loop_src parser_pid;
-	struct loop_timer parser_timer;
-	bool parsed;	 /* it has reported, @parse has it */
-	bool parse_late; /* killed for taking too long */
-	struct proc_status parse;
+	struct mon_kid kid;
+	char obj[POOL_NAME];   /* its name in the pool; empty until published */
+	struct pool_meta meta; /* name, files; the rest when it is loaded */
+	struct mon_files also; /* other files with the same content */
 	/* what the engine said */
 	struct proc_model_state st;
 };
@@ -125,8 +151,16 @@ struct mon_engine {
 	bool ready;
 
 	uint32_t n_starts;
-	uint32_t n_quick; /* deaths in a row soon after the start */
+	uint32_t n_quick; /* deaths of itself in a row before READY */
+	uint32_t n_crash; /* and soon after it */
 	uint64_t t_start;
+	/* mon_watch.c */
+	struct loop_timer watch;
+	uint64_t beat;	 /* as last seen */
+	uint64_t t_beat; /* when it moved */
+	uint64_t n_oom;	 /* the kernel's count of OOM kills then */
+	bool hung;	 /* killed by the watchdog */
+	bool wrong;	 /* killed for what it said */
 	int stats_fd;
 	struct proc_stats *stats;
 	struct mon_out *out;
@@ -158,6 +192,9 @@ struct mon {
 	struct loop_timer idle;
 	struct loop_timer progress;
 	struct loop_timer beat; /* systemd's watchdog */
+	struct loop_timer detach;
+	struct loop_src pressure; /* PSI trigger; fd -1: none */
+	struct pool pool;
 	struct mon_engine engine;
 	struct mon_dying *dying; /* children that were killed */
 	struct mon_client clients[MON_MAX_CLIENTS];
@@ -171,6 +208,13 @@ struct mon {
 	uint64_t t_start;
 	uint64_t n_accepted;
 	uint64_t n_refused;
+	uint64_t n_loads;    /* objects filled from files */
+	uint64_t n_attaches; /* of objects that were there */
+	uint64_t n_evicted;
+	uint64_t evicted_bytes;
+	uint64_t n_pressure; /* shortages of memory that we heard of */
+	uint64_t n_crashes;  /* engines that died of themselves */
+	uint64_t n_hangs;    /* or were killed by the watchdog */
 	struct gpu gpus[GPU_MAX];
 	int n_gpus;
 	int reserve; /* an fd to give away when there are none */
@@ -217,24 +261,69 @@ int mon_layout(const struct conf *conf, const struct wire_hello *h,
 	       struct ring_layout *l);
 
 /* mon_model.c */
+void mon_unload(struct mon_client *cl, uint32_t seq, const struct wire_id *id);
+void mon_list(struct mon_client *cl, uint32_t seq);
+void mon_model_client_gone(struct mon_client *cl);
+void mon_grant_all(struct mon_client *cl); /* its session is up */
+struct mon_model *mon_model_find(struct mon *m, uint64_t id);
+uint32_t mon_model_index(const struct mon_model *md);
+/* A free record with an id and nothing else, or NULL. */
+struct mon_model *mon_model_new(struct mon *m);
+void mon_model_free(struct mon_model *md); /* who waited was told before */
+void mon_models_free(struct mon *m);
+bool mon_model_waited(const struct mon_model *md); /* for its arrival */
+/* Who waits for the model's arrival (or its end) is answered. */
+void mon_model_answer(struct mon_model *md, enum wire_type type, int err,
+		      const char *text);
+/* Whoever waits is told; the record is free afterwards. */
+void mon_model_fail(struct mon_model *md, int err, const char *text);
+/* Who waits for @from waits for @to now. */
+void mon_model_move(struct mon_model *from, struct mon_model *to);
+/* Nobody has it open any more. */
+void mon_model_close_all(struct mon_model *md);
+/* Answer @cl now if it is READY, else when it is. */
+void mon_model_join(struct mon_client *cl, uint32_t seq, struct mon_model *md,
+		    enum wire_type type);
+bool mon_model_loading(const struct mon_model *md);
+
+/* mon_request.c */
 void mon_load(struct mon_client *cl, uint32_t seq, const struct wire_load *l,
 	      const int *fds); /* consumes the fds */
 void mon_open(struct mon_client *cl, uint32_t seq, uint32_t id);
-void mon_unload(struct mon_client *cl, uint32_t seq, uint32_t id);
-void mon_list(struct mon_client *cl, uint32_t seq);
-void mon_model_state(struct mon *m, const struct proc_model_state *st);
-void mon_model_client_gone(struct mon_client *cl);
-void mon_model_engine_up(struct mon *m);
-void mon_model_engine_down(struct mon *m);
-void mon_grant_all(struct mon_client *cl); /* its session is up */
-void mon_models_free(struct mon *m);
-/* Whoever waits is told; the record is free afterwards. */
-void mon_model_fail(struct mon_model *md, int err, const char *text);
-void mon_model_parsed(struct mon_model *md);
+/* What makes it this file. Asks the kernel's cache only. 0 or -errno. */
+int mon_look_at(int fd, struct pool_file *f, char why[160]);
+bool mon_same_file(const struct pool_file *a, const struct pool_file *b);
 
-/* mon_parser.c */
-int mon_parser_start(struct mon_model *md);
-void mon_parser_stop(struct mon_model *md); /* legal when there is none */
+/* mon_load.c */
+int mon_load_start(struct mon_model *md); /* begins with its parser */
+void mon_load_stop(struct mon_model *md); /* legal when there is no child */
+/* The loader waited for memory: is there some now? */
+void mon_load_room(struct mon_model *md);
+
+/* mon_attach.c */
+/* From the pool to the engine. 0, or -errno and it is as it was. */
+int mon_attach(struct mon_model *md);
+void mon_detach(struct mon_model *md); /* READY or attaching, to RESIDENT */
+void mon_detach_arm(struct mon *m);    /* idle models leave in time */
+/* Idle models leave now. Return: is there one on its way out? */
+bool mon_detach_idle(struct mon *m);
+void mon_model_state(struct mon *m, const struct proc_model_state *st);
+void mon_model_engine_up(struct mon *m);
+void mon_model_engine_down(struct mon *m, bool crashed);
+
+/* mon_pool.c */
+int mon_pool_start(struct mon *m); /* open it, list what is there */
+void mon_pool_stop(struct mon *m);
+void mon_pool_sync(struct mon *m);  /* what the kernel took is forgotten */
+void mon_pool_watch(struct mon *m); /* pressure */
+/* Drop a model's object, and log why. The record stays. */
+void mon_evict(struct mon_model *md, const char *why);
+/* The least recently used one that is RESIDENT; @uid ~0: of anybody. */
+struct mon_model *mon_pool_lru(struct mon *m, uint32_t uid);
+/* Memory for a model of @weights bytes in md->object. -EAGAIN: soon. */
+int mon_pool_place(struct mon_model *md, uint64_t weights, char why[160]);
+/* The object is full: give it its name. -EEXIST: it is there already. */
+int mon_pool_publish(struct mon_model *md, char why[160]);
 
 /* mon_engine.c */
 /* Kill a child that nobody waits for; its pidfd is consumed. It may hang in a
@@ -245,5 +334,15 @@ void mon_engine_stop(struct mon *m); /* asks, waits a little, kills */
 /* Queued if its socket is full, dropped if no engine is ready. */
 void mon_engine_send(struct mon *m, enum proc_type type, const void *body,
 		     size_t n, const int *fds, unsigned int n_fds);
+
+/* mon_watch.c */
+void mon_watch_start(struct mon *m); /* a new engine */
+void mon_watch_busy(struct mon *m);  /* it works and nobody watches */
+void mon_watch_stop(struct mon *m);
+/* Log how it died. Return: of itself, so what it ran may be the cause. */
+bool mon_watch_death(struct mon *m, const siginfo_t *si);
+
+/* mon_stats.c */
+void mon_stats(struct mon_client *cl, uint32_t seq);
 
 #endif

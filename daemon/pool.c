@@ -109,17 +109,37 @@ void pool_close(struct pool *p)
 
 /* ------------------------------------------------------------------ names */
 
-void pool_name(char out[POOL_NAME], const uint8_t digest[32],
-	       const char *layout)
+void pool_name(char out[POOL_NAME], const struct pool_meta *meta)
 {
 	static const char hex[] = "0123456789abcdef";
+	uint8_t both[2 * HASH_BYTES];
+	uint8_t id[HASH_BYTES];
 	size_t i;
 
-	for (i = 0; i < 32; i++) {
-		out[2 * i] = hex[digest[i] >> 4];
-		out[2 * i + 1] = hex[digest[i] & 15];
+	memcpy(both, meta->digest, HASH_BYTES);
+	memcpy(both + HASH_BYTES, meta->image_digest, HASH_BYTES);
+	hash_sha256(id, both, sizeof(both));
+	for (i = 0; i < HASH_BYTES; i++) {
+		out[2 * i] = hex[id[i] >> 4];
+		out[2 * i + 1] = hex[id[i] & 15];
 	}
-	snprintf(out + 64, POOL_NAME - 64, ".%.*s", POOL_LAYOUT - 1, layout);
+	snprintf(out + 64, POOL_NAME - 64, ".%.*s", POOL_LAYOUT - 1,
+		 meta->layout);
+}
+
+int pool_image_digest(int image_fd, uint8_t digest[32])
+{
+	struct stat st;
+	void *v;
+
+	if (fstat(image_fd, &st))
+		return -errno;
+	v = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, image_fd, 0);
+	if (v == MAP_FAILED)
+		return -errno;
+	hash_sha256(digest, v, (size_t)st.st_size);
+	munmap(v, (size_t)st.st_size);
+	return 0;
 }
 
 static bool layout_valid(const char layout[POOL_LAYOUT])
@@ -156,8 +176,7 @@ static uint64_t page_up(uint64_t n)
 
 uint64_t pool_need(uint64_t weight_bytes, uint64_t image_bytes)
 {
-	if (!weight_bytes || weight_bytes > MAX_WEIGHTS ||
-	    image_bytes > IMAGE_MAX_BYTES)
+	if (weight_bytes > MAX_WEIGHTS || image_bytes > IMAGE_MAX_BYTES)
 		return 0;
 	return page_up(weight_bytes) + page_up(image_bytes) + POOL_PAGE;
 }

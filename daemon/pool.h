@@ -20,7 +20,7 @@
 #include "../libclient/wire.h"
 #include "conf.h"
 
-#define POOL_NAME   96 /* "sha256 in hex"."layout", and its NUL */
+#define POOL_NAME   96 /* see pool_name() */
 #define POOL_LAYOUT 24 /* name of a layout, with its NUL: "cpu-panel16-1" */
 #define POOL_PAGE   4096
 #define POOL_MAGIC  0x6c6f6f7068747268ull
@@ -46,6 +46,7 @@ struct pool_file {
  * @image_off, @image_bytes: the model image
  * @digest: of the files' content: SHA-256 over the fs-verity digests of the
  *          parts, or the only part's itself (see hash.h)
+ * @image_digest: SHA-256 of the image
  * @uid:    who loaded it first
  * @n_files, @file: where it came from, to find it without reading
  * @check:  SHA-256 of this struct with @check zero
@@ -60,6 +61,7 @@ struct pool_meta {
 	uint64_t image_bytes;
 	uint64_t t_load_ns;
 	uint8_t digest[32];
+	uint8_t image_digest[32];
 	char layout[POOL_LAYOUT];
 	char name[WIRE_NAME];
 	uint32_t n_files;
@@ -147,8 +149,17 @@ struct pool {
 int pool_open(struct pool *p, const struct conf *conf, char why[160]);
 void pool_close(struct pool *p);
 
-void pool_name(char out[POOL_NAME], const uint8_t digest[32],
-	       const char *layout);
+/**
+ * pool_name() - what an object is called, by its content
+ *
+ * "HEX.LAYOUT", where HEX is of SHA-256 over digest and image_digest: who
+ * shows one header to the parser and another to the loader gets an object of
+ * his own, and nobody else is given it for the genuine one.
+ */
+void pool_name(char out[POOL_NAME], const struct pool_meta *meta);
+
+/* SHA-256 of an image, for pool_name(). */
+int pool_image_digest(int image_fd, uint8_t digest[32]);
 
 /* Is it a name of pool_name()'s making? */
 bool pool_name_valid(const char *name);
@@ -158,8 +169,8 @@ uint64_t pool_need(uint64_t weight_bytes, uint64_t image_bytes);
 
 /**
  * pool_finish() - write image and meta to the end of an object
- * @meta: the caller fills uid, weight_bytes, t_load_ns, digest, layout, name
- *        and files; the rest is filled here
+ * @meta: the caller fills uid, weight_bytes, t_load_ns, the digests, layout,
+ *        name and files; the rest is filled here
  *
  * Return: 0; -EBADMSG: its weights were not written in full; -ENOSPC.
  */

@@ -91,6 +91,7 @@ int pool_huge_read(struct pool_huge *h, uint64_t page)
 	more = huge_file(page, "nr_overcommit_hugepages");
 	h->total = huge_file(page, "nr_hugepages");
 	surplus = huge_file(page, "surplus_hugepages");
+	h->surplus = surplus;
 	h->total += more > surplus ? more - surplus : 0;
 	/* On demand only as far as there is memory to make them of. */
 	more = more > surplus ? more - surplus : 0;

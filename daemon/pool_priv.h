@@ -10,11 +10,13 @@
  * @page:  bytes of one
  * @total: configured, those on demand (overcommit) included
  * @free:  pages that nobody has and nobody reserved, on demand included
+ * @surplus: made on demand; they go back to the system when free
  */
 struct pool_huge {
 	uint64_t page;
 	uint64_t total;
 	uint64_t free;
+	uint64_t surplus;
 };
 
 /* @page 0: of the default size. 0 or -ENOENT. */

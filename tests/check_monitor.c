@@ -71,6 +71,15 @@ static void by_id(int i, enum wire_type type, uint32_t id)
 	mr_ask(i, type, &w, sizeof(w), NULL, 0);
 }
 
+static void evict(int i, uint32_t id)
+{
+	struct wire_id w = { id, WIRE_EVICT };
+
+	mr_ask(i, WIRE_UNLOAD, &w, sizeof(w), NULL, 0);
+	mr_work(0);
+	ck_assert_int_eq(mr_answer(i, NULL, 0), WIRE_OK);
+}
+
 START_TEST(handshake)
 {
 	session(0, 1000);
@@ -173,9 +182,7 @@ START_TEST(rights)
 	ck_assert_int_eq(mr_answer(2, NULL, 0), WIRE_MODEL);
 	by_id(2, WIRE_OPEN, id + 1);
 	refused(2, -ENOENT, "no such model");
-	by_id(0, WIRE_UNLOAD, id);
-	mr_work(0);
-	ck_assert_int_eq(mr_answer(0, NULL, 0), WIRE_OK);
+	evict(0, id);
 	by_id(2, WIRE_OPEN, id);
 	refused(2, -ENOENT, "no such model");
 }
@@ -188,12 +195,12 @@ START_TEST(model_budgets)
 	load(0, 0);
 	load(0, 1);
 	ask_load(0, 2);
-	refused(0, -EDQUOT, "2 models of this user are resident, limit 2");
+	refused(0, -EDQUOT, "2 models of this user are in use, limit 2");
 	load(1, 2);
 	mr.m->conf.max_models_uid = 64;
 	ck_assert(!ftruncate(mr.file[0], 99));
 	ask_load(0, 0);
-	refused(0, -EDQUOT, "3 models are resident, limit 3");
+	refused(0, -EDQUOT, "3 models are in use, limit 3");
 }
 END_TEST
 
@@ -257,28 +264,31 @@ START_TEST(engine_dies)
 }
 END_TEST
 
-/* A model that takes its engine along each time is given up. */
+/* A model that takes its engine along each time is given up, and its memory.
+ * An engine that is killed from outside says nothing about the model. */
 START_TEST(poison)
 {
 	int i;
 
 	mr_connect(0, 1000);
 	ask_load(0, 0);
-	mr_run();
-	for (i = 0; i < MR_CHILDREN; i++)
-		if (mr.child[i].ctl >= 0 && !mr.child[i].engine)
-			mr_parse(&mr.child[i], 0);
-	mr_run();
+	mr_work(0);
 	ck_assert_uint_eq(mr.m->models[0].state, WIRE_MODEL_LOADING);
-	for (i = 0; i < 2; i++) {
+	ck_assert(mr.m->models[0].attaching);
+	for (i = 0; i < 6; i++) {
 		while (!mr_engine())
 			loop_run(mr.m->loop, true);
 		mr_say(mr_engine(), PROC_READY, NULL, 0);
-		mr_end(mr_engine());
+		ck_assert_uint_ne(mr.m->models[0].id, 0);
+		if (i < 4)
+			mr_end(mr_engine());
+		else
+			mr_crash(mr_engine());
 		mr_run();
 	}
 	refused(0, -EIO, "the engine died while loading it");
 	ck_assert_uint_eq(mr.m->models[0].id, 0);
+	ck_assert_uint_eq(mr.m->n_evicted, 1);
 }
 END_TEST
 

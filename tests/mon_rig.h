@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../daemon/log.h"
@@ -31,7 +32,11 @@ struct mr_child {
 	int pidfd; /* the monitor's number of it, an eventfd */
 	int own;   /* our duplicate of that eventfd */
 	bool engine;
+	bool loader;
 	bool ended;
+	int sig; /* that ended it */
+	uint64_t id;	    /* loader: of its model */
+	uint8_t digest[32]; /* and of its file, as it will say */
 };
 
 struct mr_client {
@@ -44,7 +49,10 @@ static struct mon_rig {
 	struct mon *m;
 	struct mr_child child[MR_CHILDREN];
 	struct mr_client client[MR_CLIENTS];
-	int file[4]; /* three files and an eventfd */
+	int file[4];	    /* three files and an eventfd */
+	uint64_t plan;	    /* bytes that a loader asks for */
+	uint64_t n_parsers; /* started */
+	uint64_t n_loaders;
 } mr;
 
 static inline void mr_close(const int *fds, unsigned int n)
@@ -72,6 +80,13 @@ static inline void mr_end(struct mr_child *c)
 		abort();
 }
 
+/* It dies of itself. */
+static inline void mr_crash(struct mr_child *c)
+{
+	c->sig = SIGSEGV;
+	mr_end(c);
+}
+
 static inline int mr_spawn(struct child *c, const char *mode,
 			   const struct conf *conf, int stats_fd)
 {
@@ -96,7 +111,12 @@ static inline int mr_spawn(struct child *c, const char *mode,
 	k->pidfd = c->pidfd;
 	k->own = dup(c->pidfd);
 	k->engine = !strcmp(mode, "--engine");
+	k->loader = !strcmp(mode, "--loader");
 	k->ended = false;
+	k->sig = SIGKILL;
+	k->id = 0;
+	mr.n_loaders += k->loader;
+	mr.n_parsers += !k->loader && !k->engine;
 	return 0;
 }
 
@@ -117,7 +137,7 @@ static inline bool mr_wait(int pidfd, siginfo_t *si)
 		return false;
 	si->si_pid = 1;
 	si->si_code = CLD_KILLED;
-	si->si_status = SIGKILL;
+	si->si_status = c->sig;
 	close(c->ctl);
 	close(c->own);
 	c->ctl = -1;
@@ -169,6 +189,61 @@ static inline void mr_parse(struct mr_child *c, int err)
 	mr_say(c, PROC_PARSED, &st, sizeof(st));
 }
 
+/* The loader's first message: what it needs. Its digest is of the file's
+ * first bytes, which is all that there is of one here. */
+static inline void mr_plan(struct mr_child *c)
+{
+	_Alignas(8) char body[PROC_MAX_BODY];
+	struct proc_plan p = { .bytes = mr.plan, .layout = "test-1" };
+	int fds[PROC_MAX_FDS];
+	unsigned int n_fds;
+	struct stat st;
+	size_t n;
+
+	if (proc_recv(c->ctl, body, &n, fds, &n_fds) != PROC_MODEL_LOAD)
+		return;
+	assert(n_fds >= 2 && !fstat(fds[1], &st));
+	memcpy(&c->id, body, sizeof(c->id));
+	memset(c->digest, 0, sizeof(c->digest));
+	memcpy(c->digest, &st.st_size, sizeof(st.st_size));
+	assert(pread(fds[1], c->digest + 16, 16, 0) >= 0);
+	mr_close(fds, n_fds);
+	p.id = c->id;
+	mr_say(c, PROC_PLAN, &p, sizeof(p));
+}
+
+/* Its last: the object is full; or why not. */
+static inline void mr_fill(struct mr_child *c, int err)
+{
+	_Alignas(8) char body[PROC_MAX_BODY];
+	struct proc_loaded l = { .st = { .err = err, .text = "made up" } };
+	int fds[PROC_MAX_FDS];
+	unsigned int n_fds;
+	size_t n;
+
+	if (proc_recv(c->ctl, body, &n, fds, &n_fds) != PROC_PLACE)
+		return;
+	assert(n_fds == 1 && (fcntl(fds[0], F_GETFL) & O_ACCMODE) == O_RDWR);
+	assert(err || !fallocate(fds[0], 0, 0, (off_t)mr.plan));
+	mr_close(fds, n_fds);
+	memcpy(l.digest, c->digest, sizeof(l.digest));
+	l.st.id = c->id;
+	mr_say(c, PROC_LOADED, &l, sizeof(l));
+}
+
+/* All a parser or a loader has to do. */
+static inline void mr_kid(struct mr_child *c, int err)
+{
+	if (!c->loader) {
+		mr_parse(c, err);
+		return;
+	}
+	if (!c->id)
+		mr_plan(c);
+	if (!c->ended)
+		mr_fill(c, err);
+}
+
 /* The engine does all it was asked; @err for what can fail. */
 static inline void mr_engine_work(struct mr_child *c, int err)
 {
@@ -182,6 +257,10 @@ static inline void mr_engine_work(struct mr_child *c, int err)
 	int type;
 
 	while ((type = proc_recv(c->ctl, body, &n, fds, &n_fds)) > 0) {
+		assert(type != PROC_MODEL_LOAD || n_fds == 2);
+		if (type == PROC_MODEL_LOAD)
+			assert((fcntl(fds[1], F_GETFL) & O_ACCMODE) ==
+			       O_RDONLY);
 		mr_close(fds, n_fds);
 		st.id = ms.id = id->id; /* each begins with it */
 		ms.err = 0;
@@ -209,20 +288,20 @@ static inline void mr_engine_work(struct mr_child *c, int err)
 	}
 }
 
-/* Every process answers everything. */
+/* Every process answers everything, the engine first: what loaders finish
+ * now, it has not seen yet. */
 static inline void mr_work(int err)
 {
 	int i;
 
 	mr_run();
-	for (i = 0; i < MR_CHILDREN; i++) {
-		if (mr.child[i].ctl < 0 || mr.child[i].ended)
-			continue;
-		if (mr.child[i].engine)
-			mr_engine_work(&mr.child[i], err);
-		else
-			mr_parse(&mr.child[i], err);
-	}
+	if (mr_engine())
+		mr_engine_work(mr_engine(), err);
+	for (i = 0; i < 2 * MR_CHILDREN; i++)
+		if (mr.child[i % MR_CHILDREN].ctl >= 0 &&
+		    !mr.child[i % MR_CHILDREN].ended &&
+		    !mr.child[i % MR_CHILDREN].engine)
+			mr_kid(&mr.child[i % MR_CHILDREN], err);
 	mr_run();
 }
 
@@ -301,6 +380,7 @@ static inline void mr_open(void)
 	for (i = 0; i < 3; i++) {
 		mr.file[i] = memfd_create("file", MFD_CLOEXEC);
 		assert(!ftruncate(mr.file[i], 4096 + (off_t)i));
+		assert(!fchmod(mr.file[i], 0644));
 	}
 	mr.file[3] = eventfd(0, EFD_CLOEXEC);
 	conf_init(&conf);
@@ -312,6 +392,8 @@ static inline void mr_open(void)
 	conf.max_models = 3;
 	conf.max_models_uid = 2;
 	conf.handshake_ms = conf.parse_ms = 3600000;
+	snprintf(conf.pool, sizeof(conf.pool), "private");
+	mr.plan = 8192;
 	assert(!mon_new(&mr.m, &conf, &mr_ops, -1));
 	assert(!mon_engine_start(mr.m));
 	mr_say(mr_engine(), PROC_READY, NULL, 0);
@@ -339,7 +421,8 @@ static inline void mr_settle(void)
 		assert(!mr.m->waits[i].client);
 	for (i = 0; i < WIRE_MAX_MODELS; i++)
 		assert(!mr.m->models[i].id ||
-		       mr.m->models[i].state == WIRE_MODEL_READY);
+		       mr.m->models[i].state == WIRE_MODEL_READY ||
+		       mr.m->models[i].state == WIRE_MODEL_RESIDENT);
 }
 
 static inline void mr_shut(void)
