@@ -354,7 +354,8 @@ static int kill_engine(int n)
 	}
 	if (!n_resumed)
 		die("no request ever met a dying engine");
-	printf("%d engines killed, %d requests went on with the next\n", n, n_resumed);
+	printf("%d engines killed, %d requests went on with the next\n", n,
+	       n_resumed);
 	raw_close(&r);
 	return pid != (pid_t)raw_stat(path, "pid");
 }
