@@ -261,6 +261,34 @@ static void test_hog(void)
 	check(!strcmp(order, "older old newer "), "in order: %s", order);
 }
 
+/*
+ * What is done before the OOM killer strikes, which is called by hand: then it
+ * does strike, and a process offers itself.
+ */
+static void test_last_round(void)
+{
+	uint64_t before = dev_info(d).nr_shrunk;
+	int status = 0;
+	pid_t pid;
+
+	idle("last");
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		put("/proc/self/oom_score_adj", "1000");
+		take(16);
+		for (;;)
+			pause();
+	}
+	usleep(500000);
+	if (!put("/proc/sysrq-trigger", "f"))
+		DIE("no sysrq");
+	check(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status),
+	      "the OOM killer is called");
+	check(!there("last") && dev_info(d).nr_shrunk == before + 1,
+	      "before it strikes a buffer is taken");
+}
+
 int main(int argc, char **argv)
 {
 	static const uint32_t uid = 1000;
@@ -277,6 +305,7 @@ int main(int argc, char **argv)
 	test_persistent();
 	test_cache(argv[1]);
 	test_hog();
+	test_last_round();
 	dev_expect_empty(d, &uid, 1, 0, "all that");
 	number(VM "nr_overcommit_hugepages", 0);
 	number(VM "nr_hugepages", (unsigned long long)persistent);
