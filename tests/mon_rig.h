@@ -34,7 +34,7 @@ struct mr_child {
 	bool engine;
 	bool loader;
 	bool ended;
-	int sig; /* that ended it */
+	int sig;	    /* that ended it */
 	uint64_t id;	    /* loader: of its model */
 	uint8_t digest[32]; /* and of its file, as it will say */
 };

@@ -58,6 +58,8 @@ static _Atomic uint64_t t_kill; /* of the last kill */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static double stalls[MAX_STALLS];
 static unsigned int n_stalls;
+static double pauses[MAX_STALLS]; /* from a kill to the next step */
+static unsigned int n_pauses;
 
 static void __attribute__((format(printf, 1, 2))) complain(const char *fmt, ...)
 {
@@ -333,6 +335,32 @@ static void wait_speaking(void)
 		}
 }
 
+/* Until a step begins that computes one of the requests again. */
+static void wait_step(uint64_t from)
+{
+	uint32_t gens[MAX_CLIENTS], restarts[MAX_CLIENTS];
+	const struct ring_slot *s;
+	unsigned int i;
+
+	for (i = 0; i < n_clients; i++) {
+		s = raw_slot(&clients[i].r, 0);
+		gens[i] = s->gen;
+		restarts[i] = s->n_restart;
+	}
+	while (raw_now() - from < 10000000000u && !failed) {
+		for (i = 0; i < n_clients; i++) {
+			s = raw_slot(&clients[i].r, 0);
+			if (s->gen == gens[i] && s->n_restart > restarts[i] &&
+			    __atomic_load_n(&s->step_to, __ATOMIC_ACQUIRE)) {
+				pauses[n_pauses++] =
+					(double)(raw_now() - from) / 1e6;
+				return;
+			}
+		}
+		nap(100);
+	}
+}
+
 static void kill_all(const char *path, unsigned int n, uint64_t gap_ms)
 {
 	uint64_t seed = 1;
@@ -353,6 +381,8 @@ static void kill_all(const char *path, unsigned int n, uint64_t gap_ms)
 		}
 		atomic_store(&t_kill, raw_now());
 		kill(pid, SIGKILL);
+		if (k % 8 != 6 && n_pauses < MAX_STALLS)
+			wait_step(t_kill);
 	}
 	printf("%u engines killed, %u of them while they came up\n", k, early);
 }
@@ -439,6 +469,15 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static void show(const char *what, double *x, unsigned int n)
+{
+	if (!n)
+		return;
+	qsort(x, n, sizeof(*x), by_size);
+	printf("%s: p50 %.0f ms, p99 %.0f ms, longest %.0f ms, of %u\n", what,
+	       x[n / 2], x[n * 99ull / 100], x[n - 1], n);
+}
+
 static void report(bool kills)
 {
 	uint64_t answers = 0, resumed = 0;
@@ -461,10 +500,8 @@ static void report(bool kills)
 	}
 	if (!kills)
 		return;
-	qsort(stalls, n_stalls, sizeof(*stalls), by_size);
-	printf("stall: p50 %.0f ms, p99 %.0f ms, longest %.0f ms, of %u\n",
-	       stalls[n_stalls / 2], stalls[n_stalls * 99ull / 100],
-	       stalls[n_stalls - 1], n_stalls);
+	show("from a kill to the next step", pauses, n_pauses);
+	show("from a kill to a request's next token", stalls, n_stalls);
 }
 
 int main(int argc, char **argv)

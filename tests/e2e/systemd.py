@@ -46,7 +46,7 @@ class Service:
                 os.environ.update(
                     WATCHDOG_USEC=str(watchdog_us),
                     WATCHDOG_PID=str(watchdog_pid or os.getpid()))
-            os.execv(hearthd, [hearthd, "-o", "backend=oracle"])
+            os.execv(hearthd, [hearthd, "-o", "backend=oracle", "-o", "pool=private"])
         running.add(self.pid)
 
     def fresh(self, seconds):
