@@ -79,6 +79,7 @@
  * @d_cq_off:    completion queue in D
  * @d_slot_off:  struct ring_slot[n_slots] in D
  * @d_arena_off: start of the daemon's arena in D (it ends at @d_bytes)
+ * @resv:        0
  */
 struct ring_layout {
 	uint32_t sq_entries;
@@ -133,12 +134,14 @@ enum ring_op {
 /**
  * struct ring_sqe - one submission
  * @op:   enum ring_op
+ * @flags: 0
  * @slot: the client's slot
  * @gen:  the client's generation of the slot: CANCEL and RELEASE act only on
  *        the RUN that had the same value, so a late cancel hits nobody else
  * @off:  RUN: offset in C of a struct ring_run, 64-byte aligned
  * @len:  RUN: bytes of the record and all its arrays (they follow it)
  * @arg:  NOP: returned in the completion
+ * @resv: 0
  */
 struct ring_sqe {
 	uint16_t op;
@@ -169,6 +172,7 @@ enum ring_event {
  * @reason: enum ring_refusal, for REFUSED
  * @arg:    NOP: what the entry carried; REFUSED: what was asked for
  * @limit:  REFUSED: what there is
+ * @resv:   0
  */
 struct ring_cqe {
 	uint16_t event;
@@ -265,6 +269,11 @@ struct ring_bias {
  *               alternatives to them are known
  * @prompt_off:  this and the other offsets count from the record's start;
  *               arrays lie inside ring_sqe.len, 4-byte aligned
+ * @bias_off:    see @n_bias
+ * @stop_off:    see @n_stop
+ * @logits_off:  see @n_logits
+ * @done_off:    see @n_done
+ * @resv:        0
  */
 struct ring_run {
 	uint32_t model;
@@ -362,6 +371,8 @@ struct ring_top {
  * @t_first_ns:  when its first token came out
  * @t_last_ns:   when its last token came out
  * @n_restart:  engines that died while it ran; the next one went on with it
+ * @n_vocab:    of its model: how @logits_off is laid out
+ * @n_embd:     of its model: how @embed_off is
  * @cq_at:      the daemon's: index of the final entry in the completion queue
  *
  * The daemon's own, for the engine after this one:
@@ -372,6 +383,7 @@ struct ring_top {
  *              many of its positions are computed it gets steps of its own
  * @step_to:    not 0: a step is under way that computes it up to here
  * @step_alone: nobody else is in that step
+ * @resv:       0
  */
 struct ring_slot {
 	uint32_t state;

@@ -82,13 +82,15 @@ struct wire_session {
  * struct wire_load - load a model from the files whose fds come along
  * @n_files: fds: the parts of a split model, in order
  * @n_ctx:   context wanted, 0 is the model's own bounded by memory
+ * @kv_bytes: KV memory wanted, 0 is the daemon's choice
  * @flags:   none yet
+ * @resv:    0
  * @name:    name to list it under
  */
 struct wire_load {
 	uint32_t n_files;
 	uint32_t n_ctx;
-	uint64_t kv_bytes; /* KV memory wanted, 0 is the daemon's choice */
+	uint64_t kv_bytes;
 	uint32_t flags;
 	uint32_t resv;
 	char name[WIRE_NAME];
@@ -119,12 +121,17 @@ enum wire_model_state {
  * @n_ctx_train:  context the model was made for
  * @n_sessions:   sessions that have it open
  * @n_active:     requests running or queued
+ * @resv:         0
  * @file_bytes:   sum of the files
  * @weight_bytes: bytes of weights in memory
  * @kv_bytes:     bytes of KV cache there are
  * @kv_used:      bytes of it in use
  * @t_load_ns:    how long loading took
  * @idle_ns:      since the last request ended
+ * @name:         it is listed under
+ * @arch:         architecture; empty until an engine had it, as the next two
+ * @quant:        format of most weights
+ * @backend:      what computes
  * @digest:       of the files' content; zeros while it is not known
  */
 struct wire_model {

@@ -25,6 +25,11 @@ run cppcheck --quiet --enable=warning,portability --inline-suppr \
 	--library=tests/cppcheck.cfg --error-exitcode=1 -D__x86_64__ \
 	-Ilibclient/include "${c[@]}"
 run shellcheck -x "${sh[@]}"
+# It is in no package of its own; the kernels for check-vm come with it.
+kdoc=$(find "${O:-build}/vm" /usr/lib/linux-kbuild-* -name kernel-doc \
+	2>/dev/null | head -n 1)
+run "${kdoc:-kernel-doc}" -none -Werror libclient/include/hearth.h \
+	libclient/ring.h libclient/wire.h kmod/uapi/hearth.h
 [ ${#man[@]} -gt 0 ] && run mandoc -Tlint -W warning "${man[@]}"
 run clang-format --dry-run -Werror "${fmt[@]}"
 exit $rc

@@ -64,6 +64,7 @@ struct hearth_dev_info {
  *          it is of something else); needed without HEARTH_DEV_F_FOLIOS, else
  *          ignored
  * @uid:    in: the user to charge
+ * @resv:   in: 0
  * @bytes:  out
  * @id:     out: never used again until the next boot
  * @pin_ns: out: how long pinning took
@@ -95,8 +96,12 @@ struct hearth_dev_create {
  * @flags: in: HEARTH_DEV_RDONLY (ATTACH); a buffer that is sealed against
  *         writing is only ever given read-only (EACCES without the flag)
  * @fd:    out: O_CLOEXEC
- * @bytes, @id, @hpage_shift, @uid: out
+ * @bytes: out
+ * @id:    out
+ * @hpage_shift: out
  * @seals: out: F_SEAL_*; without F_SEAL_FUTURE_WRITE its maker never finished
+ * @uid:   out: who is charged
+ * @resv:  in: 0
  */
 struct hearth_dev_get {
 	char name[HEARTH_DEV_NAME];
@@ -112,7 +117,8 @@ struct hearth_dev_get {
 
 /**
  * struct hearth_dev_destroy - forget a name
- * @id: 0, or the id that it must have (ESTALE)
+ * @name: in
+ * @id: in: 0, or the id that it must have (ESTALE)
  *
  * The memory goes when the last fd, mapping and dma-buf of it has gone.
  */
@@ -126,8 +132,14 @@ struct hearth_dev_destroy {
 /**
  * struct hearth_dev_list - the next name
  * @cookie: in: 0 first; out: for the next call; ENOENT when there is no more
- * @open:   out: it has users beside its name
+ * @name:   out
+ * @bytes:  out
+ * @id:     out
  * @idle_ns: out: since it was last attached or touched
+ * @uid:    out: who is charged
+ * @seals:  out: F_SEAL_*
+ * @open:   out: it has users beside its name
+ * @hpage_shift: out
  */
 struct hearth_dev_list {
 	__u64 cookie;
@@ -141,6 +153,8 @@ struct hearth_dev_list {
 	__u32 hpage_shift;
 };
 
+#define HEARTH_DEV_SET (1u << 0)
+
 /**
  * struct hearth_dev_limit - a user's quota
  * @uid:   in
@@ -148,7 +162,6 @@ struct hearth_dev_list {
  * @limit: in/out: bytes; ~0 is "as max_uid_bytes says"
  * @used:  out
  */
-#define HEARTH_DEV_SET (1u << 0)
 struct hearth_dev_limit {
 	__u32 uid;
 	__u32 flags;

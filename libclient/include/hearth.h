@@ -96,61 +96,102 @@ struct hearth_options {
 
 /**
  * hearth_open() - connect to the daemon
- * @out: new connection, or NULL on failure
- * @opt: NULL for all defaults
+ * @out: new connection, the caller's to close; NULL on failure
+ * @opt: NULL for all defaults; copied
  *
  * Return: 0; -ENOENT or -ECONNREFUSED when no daemon runs; -EACCES;
- * -EPROTO when the daemon speaks another version; or another -errno.
+ * -EPROTO when the daemon speaks another version; or another -errno, and a
+ * sentence in hearth_error(NULL).
  */
 HEARTH_API int hearth_open(struct hearth **out,
 			   const struct hearth_options *opt);
 
-/** hearth_close() - end the session, cancel what runs, and null *h. */
+/**
+ * hearth_close() - end the session and cancel what runs
+ * @h: connection; *h is NULL afterwards, and may be before
+ *
+ * Whatever pointed into the session's memory is invalid; opened models are
+ * the caller's still.
+ */
 HEARTH_API void hearth_close(struct hearth **h);
 
-/** hearth_error() - text of the last failure on @h (never NULL). With @h NULL:
- * of the last hearth_open() of this thread. */
+/**
+ * hearth_error() - what went wrong last
+ * @h: connection; NULL: the last hearth_open() of this thread
+ *
+ * Return: a sentence, never NULL, valid until the next call on @h.
+ */
 HEARTH_API const char *hearth_error(const struct hearth *h);
 
-/** hearth_strerror() - text of a negative errno as Hearth means it */
+/**
+ * hearth_strerror() - what an error value means here
+ * @err: a negative errno
+ *
+ * Return: a text, valid until the next call in this thread.
+ */
 HEARTH_API const char *hearth_strerror(int err);
 
 /**
  * hearth_fd() - an fd that polls readable when hearth_next() has something
+ * @h: connection, which keeps the fd: do not read or close it
  *
  * For event loops: wait for POLLIN, then call hearth_next() with timeout 0
  * until it returns something else than 0. Made by the first call and the same
  * until hearth_close(), whatever daemon is behind it; it is also readable when
  * the library has to go on with coming back to a daemon, and then hearth_next()
- * may have no event. Owned by @h; do not read or close it.
+ * may have no event.
+ *
  * Return: the fd, or -errno.
  */
 HEARTH_API int hearth_fd(struct hearth *h);
 
-/** hearth_epoch() - the number of the session, which no other has
+/**
+ * hearth_epoch() - the number of the session, which no other has
+ * @h: connection
  *
  * It is another one after the library has connected again: the daemon is
  * another process, and the ids of hearth_model_list() are those of the new one.
+ *
+ * Return: the number.
  */
 HEARTH_API uint64_t hearth_epoch(const struct hearth *h);
 
-/** hearth_version() - version of this library, "0.1.0" */
+/**
+ * hearth_version() - version of this library
+ *
+ * Return: "0.1.0", static.
+ */
 HEARTH_API const char *hearth_version(void);
 
-/** hearth_ping() - one empty round trip through the rings, to the engine
+/**
+ * hearth_ping() - one empty round trip through the rings, to the engine
+ * @h:       connection
  * @spin_ns: how long to poll before sleeping; 0 sleeps at once
+ *
  * Return: 0; -EAGAIN when the queue is full of submissions that the engine has
- * not read; -ETIMEDOUT when it does not answer in a minute; or another
- * -errno. */
+ * not read; -ETIMEDOUT when it does not answer in a minute; -ENOTCONN; or
+ * another -errno.
+ */
 HEARTH_API int hearth_ping(struct hearth *h, uint64_t spin_ns);
 
-/** hearth_limits() - the daemon's options and limits, a line each:
- * "name value unit", or "name value" where there is no unit
- * Return: bytes written without the NUL (cut at @n), or -errno. */
+/**
+ * hearth_limits() - the daemon's options and limits
+ * @h:   connection
+ * @buf: receives lines "name value unit", or "name value" without a unit
+ * @n:   bytes of @buf; what does not fit is cut off
+ *
+ * Return: bytes written without the NUL, or -errno.
+ */
 HEARTH_API int hearth_limits(struct hearth *h, char *buf, size_t n);
 
-/** hearth_stats() - the daemon's counters as "name value" lines
- * Return: as hearth_limits(). */
+/**
+ * hearth_stats() - the daemon's counters
+ * @h:   connection
+ * @buf: receives lines "name value"
+ * @n:   bytes of @buf; what does not fit is cut off
+ *
+ * Return: bytes written without the NUL, or -errno.
+ */
 HEARTH_API int hearth_stats(struct hearth *h, char *buf, size_t n);
 
 /* ---------------------------------------------------------------- models */
@@ -166,20 +207,42 @@ enum hearth_model_state {
 
 /**
  * struct hearth_model_info - one model in memory, as `hearth ps` shows it
- * @digest: SHA-256 that names its files' content; zeros while it is not known
+ * @size:         sizeof(struct hearth_model_info)
+ * @id:           the daemon's: another daemon gives another one
+ * @state:        enum hearth_model_state
+ * @uid:          who loaded it first
+ * @n_ctx:        context it was loaded with; 0 while it is not in the engine
+ * @n_ctx_train:  context it was made for
+ * @n_sessions:   connections that have it open
+ * @n_active:     requests that run
+ * @n_vocab:      tokens it knows; 0 in lists
+ * @n_embd:       width of its hidden state; 0 in lists
+ * @n_params:     parameters; 0 in lists
+ * @file_bytes:   of its files
+ * @weight_bytes: of its weights in memory
+ * @kv_bytes:     of its KV cache
+ * @kv_used:      of them in use
+ * @load_ns:      how long loading or attaching took last
+ * @idle_ns:      since its last request; 0 while one runs
+ * @name:         to open it by
+ * @arch:         "llama"; empty until it was in the engine
+ * @quant:        "Q4_K_M", likewise
+ * @backend:      what computes, likewise
+ * @digest:       SHA-256 that names its files' content; zeros while it is not
+ *                known
  */
 struct hearth_model_info {
 	size_t size;
-	uint32_t id;	/* the daemon's: another daemon gives another one */
-	uint32_t state; /* enum hearth_model_state */
+	uint32_t id;
+	uint32_t state;
 	uint32_t uid;
 	uint32_t n_ctx;
 	uint32_t n_ctx_train;
 	uint32_t n_sessions;
 	uint32_t n_active;
-	uint32_t n_vocab;  /* 0 in lists */
-	uint32_t n_embd;   /* 0 in lists */
-	uint64_t n_params; /* 0 in lists */
+	uint32_t n_vocab;
+	uint32_t n_embd;
+	uint64_t n_params;
 	uint64_t file_bytes;
 	uint64_t weight_bytes;
 	uint64_t kv_bytes;
@@ -195,11 +258,14 @@ struct hearth_model_info {
 
 /**
  * struct hearth_load_options - how to load
+ * @size:     sizeof(struct hearth_load_options)
  * @n_ctx:    context wanted; 0 is the model's own, bounded by memory
+ * @resv:     0
  * @kv_bytes: memory for the KV cache; 0 is the daemon's choice
  * @name:     name to list it under; NULL: made from the file's name
  * @progress: called while loading with bytes done and in all; returning
  *            non-zero gives up waiting (-ECANCELED)
+ * @progress_arg: passed to @progress
  */
 struct hearth_load_options {
 	size_t size;
@@ -213,77 +279,148 @@ struct hearth_load_options {
 
 /**
  * hearth_model_load() - open a model, loading it if it is not resident
+ * @h:    connection
+ * @out:  the model, the caller's to close; NULL on failure
  * @name: a path, or the name of a file in a model directory with or without
  *        ".gguf" (see hearth_model_find()), or the name of a resident model
+ * @opt:  NULL for all defaults
  *
  * A resident model of that very name is opened as it is, whatever @opt says.
  * Files are opened here, with the caller's rights, and used in place; they
  * stay open as long as the handle, so that another daemon can be given the
  * same ones. Of a split model any part may be named.
+ *
+ * Return: 0; -ENOENT; -EACCES; -EBADMSG when it is no valid model; -ENOMEM;
+ * -EDQUOT over a limit of the daemon's; -ECANCELED when @opt's progress said
+ * so; -ENOTCONN; or another -errno.
  */
 HEARTH_API int hearth_model_load(struct hearth *h, struct hearth_model **out,
 				 const char *name,
 				 const struct hearth_load_options *opt);
 
-/** hearth_model_open() - open a resident model by id
+/**
+ * hearth_model_open() - open a resident model by id
+ * @h:   connection
+ * @out: the model, the caller's to close; NULL on failure
+ * @id:  of hearth_model_list()
  *
  * After a restart of the daemon a model that was opened by id alone is found
  * again if the new daemon has the same weights in memory.
+ *
  * Return: 0; -ENOENT; -EACCES; -ECONNRESET when the daemon was restarted, so
- * that the id means nothing any more; or another -errno. */
+ * that the id means nothing any more; or another -errno.
+ */
 HEARTH_API int hearth_model_open(struct hearth *h, struct hearth_model **out,
 				 uint32_t id);
 
-/** hearth_model_open_file() - read a model file's vocabulary and metadata
- * without loading it and without a daemon (the parser runs as a sandboxed
- * child process) */
+/**
+ * hearth_model_open_file() - read a model file's vocabulary and metadata
+ * @out:  the model, the caller's to close; NULL on failure
+ * @name: a path, or a name for hearth_model_find()
+ * @why:  receives what is wrong; may be NULL when @n is 0
+ * @n:    bytes of @why
+ *
+ * Nothing is loaded and no daemon is asked: a sandboxed child process parses.
+ *
+ * Return: 0; -ENOENT: no such file, or no hearthd to parse it; -EBADMSG;
+ * -ETIMEDOUT; or another -errno.
+ */
 HEARTH_API int hearth_model_open_file(struct hearth_model **out,
 				      const char *name, char *why, size_t n);
 
-/** hearth_model_close() - drop the handle; the model stays resident */
+/**
+ * hearth_model_close() - drop the handle
+ * @m: model; *m is NULL afterwards, and may be before
+ *
+ * The daemon keeps the model in memory. Requests that run on it go on.
+ */
 HEARTH_API void hearth_model_close(struct hearth_model **m);
 
 #define HEARTH_EVICT 1u
 
 /**
  * hearth_model_unload() - ask the daemon to take a model out of the engine
+ * @h:     connection
+ * @id:    of hearth_model_list()
  * @flags: 0: its weights stay in memory (HEARTH_MODEL_RESIDENT), so that
  *         opening it again reads no file; HEARTH_EVICT: they go, too
+ *
+ * Return: 0; -ENOENT; -EACCES or -EPERM when it is another user's; -EINVAL;
+ * -ENOTCONN; or another -errno.
  */
 HEARTH_API int hearth_model_unload(struct hearth *h, uint32_t id,
 				   uint32_t flags);
 
-/** hearth_model_list() - resident models
- * Return: how many there are; the first @n are written. */
+/**
+ * hearth_model_list() - the models in memory
+ * @h:    connection
+ * @info: receives the first @n; the caller sets each element's size
+ * @n:    elements of @info
+ *
+ * Return: how many there are (may be more than @n), or -errno.
+ */
 HEARTH_API int hearth_model_list(struct hearth *h,
 				 struct hearth_model_info *info, size_t n);
 
-/** hearth_model_info() - what is known about an opened model */
+/**
+ * hearth_model_info() - what is known about an opened model
+ * @m:    model
+ * @info: receives it; the caller sets its size
+ *
+ * Return: 0, or -EINVAL without a size.
+ */
 HEARTH_API int hearth_model_info(const struct hearth_model *m,
 				 struct hearth_model_info *info);
 
-/** hearth_model_meta() - a metadata value of the file as text
- * Return: true and the span, valid as long as @m. */
+/**
+ * hearth_model_meta() - a metadata value of the file as text
+ * @m:   model
+ * @key: "general.architecture"
+ * @p:   receives the text, valid as long as @m; not NUL-terminated
+ * @n:   receives its bytes
+ *
+ * Return: is there such a key?
+ */
 HEARTH_API bool hearth_model_meta(const struct hearth_model *m, const char *key,
 				  const char **p, size_t *n);
 
-/** hearth_model_meta_at() - the @i-th key and value; false past the end */
+/**
+ * hearth_model_meta_at() - a key and its value, by number
+ * @m:     model
+ * @i:     0 is the first
+ * @key:   receives the key, valid as long as @m; not NUL-terminated
+ * @key_n: receives its bytes
+ * @val:   receives the value, likewise
+ * @val_n: receives its bytes
+ *
+ * Return: false past the end.
+ */
 HEARTH_API bool hearth_model_meta_at(const struct hearth_model *m, size_t i,
 				     const char **key, size_t *key_n,
 				     const char **val, size_t *val_n);
 
 /**
  * hearth_model_dirs() - directories searched for models, in order
+ * @buf: receives "dir:dir..."
+ * @n:   bytes of @buf
  *
  * $HEARTH_MODELS (colon separated) if set; else $XDG_DATA_HOME/hearth/models
  * (~/.local/share/hearth/models) and /var/lib/hearth/models. The first is
  * where `hearth pull` writes.
- * Return: "dir:dir..." in a buffer of the caller, its length, or -errno.
+ *
+ * Return: bytes written without the NUL, or -ENOSPC.
  */
 HEARTH_API int hearth_model_dirs(char *buf, size_t n);
 
-/** hearth_model_find() - path of the model file that @name means
- * Return: 0, or -ENOENT and in @buf the nearest names, comma separated. */
+/**
+ * hearth_model_find() - the model file that a name means
+ * @name: a path, or the name of a file in a model directory, in any case, with
+ *        or without ".gguf", and shortened as long as only one file fits
+ * @buf:  receives its path, or the nearest names, comma separated
+ * @n:    bytes of @buf
+ *
+ * Return: 0; -ENOENT: there is none, or more than one; or another -errno.
+ */
 HEARTH_API int hearth_model_find(const char *name, char *buf, size_t n);
 
 /* ------------------------------------------------------------------ text */
@@ -293,25 +430,43 @@ HEARTH_API int hearth_model_find(const char *name, char *buf, size_t n);
 
 /**
  * hearth_tokenize() - text to tokens
- * @out: receives up to @max tokens; may be NULL when @max is 0
+ * @m:     model
+ * @text:  any bytes: what is not UTF-8 becomes byte tokens, and
+ *         hearth_detokenize() gives the same bytes back
+ * @n:     bytes of @text
+ * @out:   receives up to @max tokens; may be NULL when @max is 0
+ * @max:   elements of @out
+ * @flags: HEARTH_TOK_*
  *
- * Any bytes are accepted: what is not UTF-8 becomes byte tokens and
- * hearth_detokenize() gives the same bytes back.
- * Return: the number of tokens (may be more than @max), or -errno.
+ * Return: the number of tokens (may be more than @max), or -errno: -ENOMEM,
+ * -ENODATA or -ENOTSUP for a model without a vocabulary that is known.
  */
 HEARTH_API int64_t hearth_tokenize(const struct hearth_model *m,
 				   const char *text, size_t n, uint32_t *out,
 				   size_t max, uint32_t flags);
 
-/** hearth_detokenize() - tokens to bytes
+/**
+ * hearth_detokenize() - tokens to bytes
+ * @m:       model
+ * @tok:     tokens
+ * @n:       elements of @tok
+ * @out:     receives up to @max bytes; may be NULL when @max is 0
+ * @max:     bytes of @out
  * @special: also write the text of control tokens
- * Return: bytes needed (may be more than @max), or -errno. */
+ *
+ * Return: bytes needed (may be more than @max), or -EINVAL for what is no
+ * token of @m.
+ */
 HEARTH_API int64_t hearth_detokenize(const struct hearth_model *m,
 				     const uint32_t *tok, size_t n, char *out,
 				     size_t max, bool special);
 
 /**
  * struct hearth_stream - streaming detokenizer: never emits half a character
+ * @held:    bytes of an unfinished character
+ * @n_held:  how many
+ * @started: was there a token?
+ * @resv:    0
  *
  * Owned by the caller, zero-initialised; holds back the bytes of an unfinished
  * UTF-8 sequence until the next token completes it.
@@ -323,14 +478,28 @@ struct hearth_stream {
 	uint64_t resv[2];
 };
 
-/** hearth_stream_token() - next token's bytes; @tok UINT32_MAX flushes
+/**
+ * hearth_stream_token() - the bytes of the next token
+ * @m:   model
+ * @s:   the stream's state, changed
+ * @tok: token; UINT32_MAX flushes
+ * @out: receives whole characters
+ * @max: bytes of @out
+ *
  * Return: bytes written to @out, -ENOSPC if @max is too small (nothing is
- * consumed), or -EINVAL. */
+ * consumed), or -EINVAL.
+ */
 HEARTH_API int hearth_stream_token(const struct hearth_model *m,
 				   struct hearth_stream *s, uint32_t tok,
 				   char *out, size_t max);
 
-/** hearth_token_is_eog() - does this token end a turn? */
+/**
+ * hearth_token_is_eog() - does this token end a turn?
+ * @m:   model
+ * @tok: token
+ *
+ * Return: true if it does.
+ */
 HEARTH_API bool hearth_token_is_eog(const struct hearth_model *m, uint32_t tok);
 
 struct hearth_message {
@@ -340,6 +509,7 @@ struct hearth_message {
 
 /**
  * struct hearth_template_options - how to render a chat
+ * @size:     sizeof(struct hearth_template_options)
  * @tmpl:     template text; NULL is the model's own (or a plain one)
  * @no_generation_prompt: do not end with the start of the assistant's turn
  * @vars_json: JSON object with more variables for the template, or NULL
@@ -355,9 +525,16 @@ struct hearth_template_options {
 
 /**
  * hearth_apply_template() - render messages with the model's chat template
+ * @m:     model
+ * @msg:   messages, oldest first
+ * @n_msg: elements of @msg
+ * @opt:   NULL for all defaults
+ * @out:   receives up to @max bytes; may be NULL when @max is 0
+ * @max:   bytes of @out
+ * @why:   receives the template's line and what is wrong there; may be NULL
+ * @why_n: bytes of @why
  *
- * Return: bytes needed (may be more than @max), or -errno with the template's
- * line and what is wrong in @why.
+ * Return: bytes needed (may be more than @max), or -errno.
  */
 HEARTH_API int64_t hearth_apply_template(
 	const struct hearth_model *m, const struct hearth_message *msg,
@@ -373,28 +550,36 @@ struct hearth_bias {
 
 /**
  * struct hearth_request - what to run
+ * @size:        sizeof(struct hearth_request)
  * @model:       the model
  * @prompt:      tokens; copied before hearth_submit() returns
+ * @n_prompt:    elements of @prompt
  * @max_tokens:  0: as many as the context takes; else at most this many
  * @no_generate: generate nothing (embeddings or logits only)
- * @temperature: 0..100; 0 takes the most probable token, like @greedy
  * @greedy:      take the most probable token, ignore sampling parameters
  * @ignore_eos:  go on after a token that ends a turn
- * @top_k, @top_p: 0 is off
+ * @embed_last:  the final hidden state of the last prompt token is wanted
+ * @embed_mean:  the final hidden state averaged over the prompt is wanted
+ * @want_logprobs: report the log-probability of each token
+ * @temperature: 0..100; 0 takes the most probable token, like @greedy
+ * @top_k:       0 is off
+ * @top_p:       0 is off
  * @min_p:       0 to less than 1; 0 is off
  * @repeat_penalty: 0 or 1 is off
+ * @presence_penalty:  -2..2; 0 is off
+ * @frequency_penalty: -2..2; 0 is off
  * @penalty_last: tokens penalties look at; 0 is 64
  * @seed:        0 is drawn at random
  * @bias:        copied
+ * @n_bias:      elements of @bias
  * @stop_tokens: copied; end the answer and are not part of it
+ * @n_stop_tokens: elements of @stop_tokens
  * @stop_text:   texts that end the answer; matched here, across tokens, and
- *               cut off the answer (the engine never sees them)
- * @presence_penalty, @frequency_penalty: -2..2; 0 is off
- * @want_logprobs: report the log-probability of each token
- * @n_top_logprobs: and this many alternatives, at most 20
- * @logits_pos:  ascending prompt positions whose logits are wanted
- * @embed_last, @embed_mean: the final hidden state, of the last prompt token
- *               or averaged over the prompt
+ *               cut off the answer (the engine never sees them); copied
+ * @n_stop_text: elements of @stop_text
+ * @n_top_logprobs: alternatives to report with each token, at most 20
+ * @logits_pos:  ascending prompt positions whose logits are wanted; copied
+ * @n_logits_pos: elements of @logits_pos
  * @key:         free for the caller's use; goes with the request to any daemon
  */
 struct hearth_request {
@@ -432,6 +617,9 @@ struct hearth_request {
 
 /**
  * hearth_submit() - start a request; does not wait
+ * @h:  connection
+ * @rq: what to run; it and its arrays are copied, its model must stay open
+ *      until this returns
  * @id: its number, never 0, unique on this connection
  *
  * Return: 0; -EAGAIN when all slots are in use or the engine has not yet read
@@ -469,24 +657,31 @@ struct hearth_top {
 
 /**
  * struct hearth_event - something that happened to a request
- * @id:       which request
- * @first, @n_tokens: TOKENS: which of the answer's tokens are new; read them
- *            with hearth_token_at()
- * @text:     TOKENS: their text, whole characters only; valid until the next
- *            call on this connection. DONE: what was held back
- * @err:      ERROR: -errno. Of those that a daemon's death brings: -ENOTCONN,
- *            no other came in time; -ECONNRESET, another came and the request
- *            could not go on there (it died again, or lacks the model)
- * @error:    ERROR: one sentence that names what and where
+ * @size:      sizeof(struct hearth_event)
+ * @id:        which request
+ * @type:      enum hearth_event_type
+ * @finish:    DONE: enum hearth_finish
+ * @err:       ERROR: -errno. Of those that a daemon's death brings: -ENOTCONN,
+ *             no other came in time; -ECONNRESET, another came and the request
+ *             could not go on there (it died again, or lacks the model)
+ * @first:     TOKENS: index in the answer of the first new one; read them with
+ *             hearth_token_at()
+ * @n_tokens:  TOKENS: how many
+ * @n_prefill: tokens of the prompt that are done
+ * @n_prompt:  of so many
+ * @text:      TOKENS: their text, whole characters only; valid until the next
+ *             call on this connection. DONE: what was held back
+ * @text_n:    bytes of @text
+ * @error:     ERROR: one sentence that names what and where
  */
 struct hearth_event {
 	size_t size;
 	uint64_t id;
-	uint32_t type;	 /* enum hearth_event_type */
-	uint32_t finish; /* enum hearth_finish */
+	uint32_t type;
+	uint32_t finish;
 	int err;
-	uint32_t first; /* TOKENS: index in the answer of the first new one */
-	uint32_t n_tokens; /* TOKENS: how many */
+	uint32_t first;
+	uint32_t n_tokens;
 	uint32_t n_prefill;
 	uint32_t n_prompt;
 	const char *text;
@@ -496,6 +691,9 @@ struct hearth_event {
 
 /**
  * hearth_next() - wait for the next event of any request
+ * @h:          connection
+ * @ev:         receives the event; the caller sets its size. What it points to
+ *              is valid until the next call on @h
  * @timeout_ms: 0 does not wait, negative waits for ever
  *
  * Return: 0 and *ev; -EAGAIN when there is none in time; -ENOENT when
@@ -506,16 +704,35 @@ struct hearth_event {
 HEARTH_API int hearth_next(struct hearth *h, struct hearth_event *ev,
 			   int timeout_ms);
 
-/** hearth_cancel() - stop a request; its DONE event still comes */
+/**
+ * hearth_cancel() - stop a request; its DONE event still comes
+ * @h:  connection
+ * @id: of hearth_submit()
+ *
+ * Return: 0, also when it has finished; or -ENOENT.
+ */
 HEARTH_API int hearth_cancel(struct hearth *h, uint64_t id);
 
-/** hearth_release() - forget a finished request; its results become invalid.
- * A running one is cancelled first. */
+/**
+ * hearth_release() - forget a request; its results become invalid
+ * @h:  connection
+ * @id: of hearth_submit(); one that runs is cancelled, without an event
+ *
+ * Return: 0 or -ENOENT.
+ */
 HEARTH_API int hearth_release(struct hearth *h, uint64_t id);
 
 /**
- * struct hearth_timings - when things happened to a request, in ns
- * @n_restart: engines and daemons that died while it ran
+ * struct hearth_timings - when things happened to a request
+ * @size:       sizeof(struct hearth_timings)
+ * @n_prompt:   tokens of the prompt
+ * @n_out:      tokens of the answer
+ * @n_cached:   tokens of the prompt that needed no computing
+ * @n_restart:  engines and daemons that died while it ran
+ * @queue_ns:   accepted to first batch
+ * @prefill_ns: first batch to first token
+ * @decode_ns:  first token to last
+ * @first_ns:   submit here to first token seen here
  *
  * The times are those of the daemon that ran it last, but for @first_ns.
  */
@@ -525,44 +742,88 @@ struct hearth_timings {
 	uint32_t n_out;
 	uint32_t n_cached;
 	uint32_t n_restart;
-	uint64_t queue_ns;   /* accepted to first batch */
-	uint64_t prefill_ns; /* first batch to first token */
-	uint64_t decode_ns;  /* first token to last */
-	uint64_t first_ns;   /* submit here to first token seen here */
+	uint64_t queue_ns;
+	uint64_t prefill_ns;
+	uint64_t decode_ns;
+	uint64_t first_ns;
 };
 
-/** hearth_timings() - of a finished or running request */
+/**
+ * hearth_timings() - of a finished or running request
+ * @h:  connection
+ * @id: of hearth_submit()
+ * @t:  receives them; the caller sets its size
+ *
+ * Return: 0; -ENOENT: no such request, or not accepted yet; -EINVAL.
+ */
 HEARTH_API int hearth_timings(struct hearth *h, uint64_t id,
 			      struct hearth_timings *t);
 
-/** hearth_token_at() - the @i-th token of the answer and its log-probability
- * Return: 0, or -ENOENT when it is not there (yet). */
+/**
+ * hearth_token_at() - a token of the answer and its log-probability
+ * @h:       connection
+ * @id:      of hearth_submit()
+ * @i:       0 is the answer's first
+ * @token:   receives the token; may be NULL
+ * @logprob: receives its log-probability; may be NULL
+ *
+ * Return: 0; -ENOENT when it is not there (yet); or -EPROTO.
+ */
 HEARTH_API int hearth_token_at(struct hearth *h, uint64_t id, uint32_t i,
 			       uint32_t *token, float *logprob);
 
-/** hearth_top_at() - alternatives at the @i-th token, in shared memory
- * Return: how many, or -errno. */
+/**
+ * hearth_top_at() - alternatives at a token of the answer
+ * @h:   connection
+ * @id:  of hearth_submit()
+ * @i:   0 is the answer's first token
+ * @top: receives them, in shared memory, valid until hearth_release()
+ *
+ * Return: how many; -ENOENT: not asked for, or not there (yet); or -EPROTO.
+ */
 HEARTH_API int hearth_top_at(struct hearth *h, uint64_t id, uint32_t i,
 			     const struct hearth_top **top);
 
-/** hearth_logits() - logits of the @i-th position asked for, in shared memory
- * Return: 0 and float[n_vocab], valid until hearth_release(); or -errno. */
+/**
+ * hearth_logits() - logits of a position of the prompt
+ * @h:       connection
+ * @id:      of hearth_submit()
+ * @i:       number of the position among those asked for
+ * @logits:  receives float[n_vocab], in shared memory, valid until
+ *           hearth_release()
+ * @n_vocab: receives their number; may be NULL
+ *
+ * Return: 0; -ENOENT: not asked for, or not there (yet); or -EPROTO.
+ */
 HEARTH_API int hearth_logits(struct hearth *h, uint64_t id, uint32_t i,
 			     const float **logits, uint32_t *n_vocab);
 
-/** hearth_embedding() - the embedding asked for, in shared memory
- * Return: 0 and float[n_embd], valid until hearth_release(); or -errno. */
+/**
+ * hearth_embedding() - the embedding asked for
+ * @h:      connection
+ * @id:     of hearth_submit()
+ * @v:      receives float[n_embd], in shared memory, valid until
+ *          hearth_release()
+ * @n_embd: receives their number; may be NULL
+ *
+ * Return: 0; -ENOENT: not asked for, or not there (yet); or -EPROTO.
+ */
 HEARTH_API int hearth_embedding(struct hearth *h, uint64_t id, const float **v,
 				uint32_t *n_embd);
 
 /**
  * hearth_generate() - submit, wait, release: the whole answer in one call
+ * @h:      connection
  * @prompt: text, sent as it is (tokenized with HEARTH_TOK_SPECIAL)
  * @rq:     parameters; model must be set, prompt is ignored; NULL is not
  *          allowed
  * @on_text: called with each piece of text; non-zero cancels. May be NULL
+ * @arg:    passed to @on_text
  * @out:    the answer, malloc()ed, NUL-terminated, to be freed by the caller;
  *          may be NULL
+ *
+ * Return: 0, also when @on_text cancelled; what hearth_submit() returns; or
+ * the error of the request's ERROR event. *out is NULL then.
  */
 HEARTH_API int hearth_generate(struct hearth *h, const char *prompt,
 			       const struct hearth_request *rq,
