@@ -251,7 +251,10 @@ int conf_set(struct conf *c, const char *name, const char *value, char why[160])
 		if (!strcmp(rows[i].name, name))
 			r = &rows[i];
 	if (!r)
-		return fail(why, -EINVAL, "no such option (%.40s)", name);
+		return fail(why, -EINVAL,
+			    "no such option (%.40s), hearthd --help lists "
+			    "them",
+			    name);
 	if (is_text(r)) {
 		err = check_text(r, value, why);
 		if (!err)

@@ -26,22 +26,21 @@
 #define FDS_SESSION 5 /* descriptors of one session: socket, C, D, eventfds */
 #define FDS_REST    256
 
-static void usage(FILE *f)
+static void usage(void)
 {
 	static char buf[16384];
 
 	conf_help(buf, sizeof(buf));
-	fprintf(f,
-		"usage: hearthd [-c file] [-o name=value]... [--socket path] "
-		"[-v] [--version] [-h]\n\n"
-		"  -c, --config FILE  read options from FILE (%s)\n"
-		"  -o NAME=VALUE      set an option\n"
-		"  --socket PATH      the same as -o socket=PATH\n"
-		"  -v, --verbose      log more\n"
-		"  --version          print the version\n"
-		"  -h, --help         this text\n\n"
-		"options and their defaults:\n%s",
-		CONF_FILE, buf);
+	printf("usage: hearthd [-c file] [-o name=value]... [--socket path] "
+	       "[-v] [--version] [-h]\n\n"
+	       "  -c, --config FILE  read options from FILE (%s)\n"
+	       "  -o NAME=VALUE      set an option\n"
+	       "  --socket PATH      the same as -o socket=PATH\n"
+	       "  -v, --verbose      log more\n"
+	       "  --version          print the version\n"
+	       "  -h, --help         this text\n\n"
+	       "options and their defaults:\n%s",
+	       CONF_FILE, buf);
 }
 
 /* Trying again, as systemd does after a failure, would not help. */
@@ -71,40 +70,60 @@ static void set(struct conf *c, char *arg)
 	*eq = '='; /* as ps shows it */
 }
 
-/* The file first, whatever the order of the arguments. */
-static void read_file(struct conf *c, int argc, char **argv)
-{
-	const char *path = NULL;
-	char why[160];
-	int i;
+static const struct option longs[] = {
+	{ "config", required_argument, NULL, 'c' },
+	{ "socket", required_argument, NULL, 's' },
+	{ "verbose", no_argument, NULL, 'v' },
+	{ "version", no_argument, NULL, 'V' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
 
-	for (i = 1; i < argc - 1; i++)
-		if (!strcmp(argv[i], "-c") || !strcmp(argv[i], "--config"))
-			path = argv[i + 1];
-	if (!path && !geteuid() && !access(CONF_FILE, R_OK))
-		path = CONF_FILE;
-	if (path && conf_read(c, path, why))
-		wrong("%s", why);
+static int next_arg(int argc, char **argv)
+{
+	return getopt_long(argc, argv, "c:o:vh", longs, NULL);
 }
 
+/* The file to read, if any. Help and version want nothing else. */
+static const char *first_look(int argc, char **argv)
+{
+	const char *path = NULL;
+	int o;
+
+	while ((o = next_arg(argc, argv)) != -1) {
+		switch (o) {
+		case 'c':
+			path = optarg;
+			break;
+		case 'V':
+			printf("hearthd %s\n", HEARTH_VERSION);
+			exit(0);
+		case 'h':
+			usage();
+			exit(0);
+		case '?':
+			wrong("wrong usage; hearthd --help lists the options");
+		}
+	}
+	if (optind < argc)
+		wrong("argument not understood (%s)", argv[optind]);
+	return path;
+}
+
+/* The file first, whatever the order of the arguments. */
 static void parse_args(struct conf *c, int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "socket", required_argument, NULL, 's' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ "version", no_argument, NULL, 'V' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
+	const char *path = first_look(argc, argv);
 	char why[160];
 	int o;
 
-	read_file(c, argc, argv);
-	while ((o = getopt_long(argc, argv, "c:o:vh", longs, NULL)) != -1) {
+	if (!path && !geteuid() && !access(CONF_FILE, F_OK))
+		path = CONF_FILE;
+	if (path && conf_read(c, path, why))
+		wrong("%s", why);
+	optind = 0; /* once more */
+	while ((o = next_arg(argc, argv)) != -1) {
 		switch (o) {
-		case 'c':
-			break;
 		case 'o':
 			set(c, optarg);
 			break;
@@ -115,19 +134,8 @@ static void parse_args(struct conf *c, int argc, char **argv)
 		case 'v':
 			c->verbose = 1;
 			break;
-		case 'V':
-			printf("hearthd %s\n", HEARTH_VERSION);
-			exit(0);
-		case 'h':
-			usage(stdout);
-			exit(0);
-		default:
-			usage(stderr);
-			exit(2);
 		}
 	}
-	if (optind < argc)
-		wrong("argument not understood (%s)", argv[optind]);
 }
 
 /* As many descriptors as may be, and no more sessions than they allow. */

@@ -28,9 +28,13 @@ refuses 2 'must be name=value' -o threads
 refuses 2 'no such backend (tpu)' -o backend=tpu
 refuses 2 'not understood (please)' please
 refuses 2 'No such file' -c "$t/nothing"
-refuses 2 'usage: hearthd' --nonsense
+refuses 2 'hearthd --help lists' --nonsense
 printf 'threads 1\nmax-batch many\n' >"$t/conf"
-refuses 2 "conf:2: max-batch: \"many\" is not a number" -c "$t/conf"
+for c in "-c $t/conf" "-c$t/conf" "--config $t/conf" "--config=$t/conf"; do
+	# shellcheck disable=SC2086 # one or two words
+	refuses 2 "conf:2: max-batch: \"many\" is not a number" $c
+done
+"$d" --config="$t/conf" --version >"$t/out" || fail "--version needs a file"
 refuses 1 'is for hearthd itself' --engine
 refuses 1 'No such file' --socket "$t/nowhere/s"
 touch "$t/file"
