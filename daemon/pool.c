@@ -18,6 +18,7 @@
 
 #include "../libclient/image.h"
 #include "hash.h"
+#include "log.h"
 #include "pool_priv.h"
 
 #define MAX_WEIGHTS (1ull << 46)
@@ -53,7 +54,43 @@ static void add_why(struct pool *p, const char *whys)
 	size_t n = strlen(p->text);
 
 	if (*whys)
-		snprintf(p->text + n, sizeof(p->text) - n, " (%.150s)", whys);
+		snprintf(p->text + n, sizeof(p->text) - n, " (%s)", whys);
+}
+
+struct left {
+	struct pool pool;
+	uint64_t bytes;
+};
+
+static void drop_one(void *arg, const struct pool_entry *e)
+{
+	struct left *l = arg;
+
+	if (!l->pool.ops->destroy(&l->pool, e->name))
+		l->bytes += e->bytes;
+}
+
+/*
+ * What lies in the ones after @i, from when there was nothing better, nobody
+ * would find any more, nor would its memory ever be free again.
+ */
+static void drop_left(const struct conf *conf, size_t i)
+{
+	struct left l;
+	char why[160];
+
+	while (++i < N_PROVIDERS) {
+		l = (struct left){ .pool.conf = conf, .pool.page = POOL_PAGE };
+		if (providers[i] == &pool_private ||
+		    try(&l.pool, providers[i], why))
+			continue;
+		l.pool.ops->list(&l.pool, drop_one, &l);
+		if (l.bytes)
+			log_info("pool: dropped %llu MiB that were left in %s",
+				 (unsigned long long)(l.bytes >> 20),
+				 l.pool.text);
+		pool_close(&l.pool);
+	}
 }
 
 static int choose(struct pool *p, char why[160])
@@ -79,8 +116,10 @@ static int choose(struct pool *p, char why[160])
 		snprintf(whys + n, sizeof(whys) - n, "%s%.90s", n ? "; " : "",
 			 why);
 	}
-	if (!err)
+	if (!err) {
 		add_why(p, whys);
+		drop_left(p->conf, i);
+	}
 	return err;
 }
 

@@ -135,7 +135,7 @@ extern const struct pool_ops pool_kmod, pool_hugetlbfs, pool_tmpfs,
 struct pool {
 	const struct pool_ops *ops;
 	const struct conf *conf;
-	char text[256];
+	char text[384];
 	uint64_t page;
 	void (*drop)(void *arg, int fd);
 	void *drop_arg;

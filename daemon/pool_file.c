@@ -22,7 +22,6 @@
 
 #include "pool_priv.h"
 
-#define HUGE_MIN   (64ull << 20) /* less is not worth a choice by itself */
 #define SHM	   "/dev/shm/hearth"
 #define HUGE_NAME  "hearth-pool"
 #define PATH_BYTES 256
@@ -126,25 +125,6 @@ static bool any_object(struct files *f)
 	return found;
 }
 
-/* By itself, hugetlbfs is taken only where there is some use in it. */
-static int check_room(struct pool *p, struct files *f, char why[160])
-{
-	struct pool_huge h;
-
-	if (pool_huge_read(&h, p->page))
-		h.total = h.page = 0;
-	if (!h.total)
-		return pool_say(why, -ENODEV,
-				"hugetlbfs: no huge pages of %llu KiB are "
-				"configured",
-				(unsigned long long)(p->page >> 10));
-	if (strcmp(p->conf->pool, "auto") || any_object(f) ||
-	    h.total * h.page >= HUGE_MIN)
-		return 0;
-	return pool_say(why, -ENODEV, "hugetlbfs: only %llu MiB configured",
-			(unsigned long long)(h.total * h.page >> 20));
-}
-
 static void file_close(struct pool *p)
 {
 	struct files *f = p->priv;
@@ -177,7 +157,7 @@ static int file_open(struct pool *p, bool huge, char why[160])
 	if (!err)
 		err = check_fs(p, f, kind, why);
 	if (!err && huge)
-		err = check_room(p, f, why);
+		err = pool_huge_use(p, any_object(f), kind, why);
 	if (!err)
 		err = pool_lock(f->dir, f->path, why);
 	if (err) {
@@ -263,13 +243,20 @@ static int file_publish(struct pool *p, int fd, const char *name, uint32_t uid,
 			strerrordesc_np(errno));
 }
 
+/* O_NONBLOCK: nobody may be at the other end of a FIFO. */
+static int open_object(struct files *f, const char *name)
+{
+	return openat(f->dir, name,
+		      O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}
+
 static int file_attach(struct pool *p, const char *name, int *fd)
 {
 	struct files *f = p->priv;
 
 	if (!pool_name_valid(name))
 		return -ENOENT;
-	*fd = openat(f->dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	*fd = open_object(f, name);
 	return *fd < 0 ? -errno : 0;
 }
 
@@ -302,8 +289,10 @@ static int file_list(struct pool *p,
 		return -EIO;
 	}
 	while ((e = readdir(d))) {
+		/* What is no file was never one of ours. */
 		if (!pool_name_valid(e->d_name) ||
-		    fstatat(f->dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+		    fstatat(f->dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) ||
+		    !S_ISREG(st.st_mode))
 			continue;
 		snprintf(pe.name, sizeof(pe.name), "%.95s", e->d_name);
 		pe.bytes = (uint64_t)st.st_size;
@@ -324,7 +313,7 @@ static int file_destroy(struct pool *p, const char *name)
 		return -ENOENT;
 	/* Held open so that pages are freed where the last close is. */
 	if (p->drop)
-		fd = openat(f->dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		fd = open_object(f, name);
 	err = unlinkat(f->dir, name, 0) ? -errno : 0;
 	if (fd >= 0)
 		p->drop(p->drop_arg, fd);

@@ -80,12 +80,13 @@ static int check_dev(struct pool *p, char why[160])
 		return pool_say(why, -ENODEV,
 				"module: speaks version %u, this daemon %u",
 				info.abi, HEARTH_DEV_ABI);
-	if (pool_huge_read(&h, 0) || (!h.total && !info.nr_bufs))
+	if (pool_huge_read(&h, 0))
 		return pool_say(why, -ENODEV,
-				"module: no huge pages are configured");
+				"module: this kernel has no huge pages");
 	k->features = info.features;
 	p->page = h.page;
-	return pool_lock(k->dev, HEARTH_DEV_PATH, why);
+	err = pool_huge_use(p, info.nr_bufs, "module", why);
+	return err ? err : pool_lock(k->dev, HEARTH_DEV_PATH, why);
 }
 
 static void kmod_close(struct pool *p)

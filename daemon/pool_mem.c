@@ -11,7 +11,8 @@
 
 #include "pool_priv.h"
 
-#define RESERVE 16 /* that part of what is available is left to others */
+#define RESERVE	 16 /* that part of what is available is left to others */
+#define HUGE_MIN (64ull << 20) /* less is not worth a choice by itself */
 
 int pool_say(char why[160], int err, const char *fmt, ...)
 {
@@ -99,6 +100,24 @@ int pool_huge_read(struct pool_huge *h, uint64_t page)
 		more = pool_mem_free() / page;
 	h->free += more;
 	return 0;
+}
+
+int pool_huge_use(struct pool *p, bool used, const char *kind, char why[160])
+{
+	struct pool_huge h;
+
+	if (pool_huge_read(&h, p->page))
+		h.total = h.free = h.page = 0;
+	if (!h.total && !used)
+		return pool_say(why, -ENODEV,
+				"%s: no huge pages of %llu KiB are configured",
+				kind, (unsigned long long)(p->page >> 10));
+	if (used || strcmp(p->conf->pool, "auto") ||
+	    h.free * h.page >= HUGE_MIN)
+		return 0;
+	return pool_say(why, -ENODEV,
+			"%s: only %llu MiB of huge pages are free", kind,
+			(unsigned long long)(h.free * h.page >> 20));
 }
 
 int pool_reserve(int fd, uint64_t bytes)

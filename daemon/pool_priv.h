@@ -22,6 +22,12 @@ struct pool_huge {
 /* @page 0: of the default size. 0 or -ENOENT. */
 int pool_huge_read(struct pool_huge *h, uint64_t page);
 
+/*
+ * Is a pool of huge pages of use? Not where there are none; and where nobody
+ * asked for it by name, not where others have them. One that is used stays.
+ */
+int pool_huge_use(struct pool *p, bool used, const char *kind, char why[160]);
+
 /* Memory that may be had without harm to others: 1/16 is left for them. */
 uint64_t pool_mem_free(void);
 
