@@ -195,26 +195,35 @@ START_TEST(limits)
 END_TEST
 
 /* Half of the memory, as pages on demand. */
+#define MORE_PAGES "sysctl -w vm.nr_overcommit_hugepages=4096"
+
 START_TEST(huge_pages)
 {
-	is("huge pages", DOCTOR_WARN, "2 MiB: none configured",
-	   "sysctl -w vm.nr_overcommit_hugepages=4096");
+	is("huge pages", DOCTOR_WARN, "2 MiB: none configured", MORE_PAGES);
 	is("pool", DOCTOR_OK, "/dev/shm, of 4 KiB pages: there are no huge",
 	   NULL);
 	put(HUGE "nr_hugepages", "40\n");
 	put(HUGE "free_hugepages", "30\n");
+	put(HUGE "resv_hugepages", "3\n");
 	put(HUGE "nr_overcommit_hugepages", "100\n");
 	put(HUGE "surplus_hugepages", "8\n");
-	is("huge pages", DOCTOR_OK, "40 configured, 30 of them free, 92 more",
+	is("huge pages", DOCTOR_OK, "40 configured, 27 of them free, 92 more",
 	   NULL);
-	is("pool", DOCTOR_OK, "no hugetlbfs is mounted", NULL);
+	is("pool", DOCTOR_WARN, "no hugetlbfs is mounted",
+	   "mount -t hugetlbfs hugetlbfs /dev/hugepages");
 	put("proc/self/mounts", "t /dev/shm tmpfs rw 0 0\n"
 				"h /mnt/huge hugetlbfs rw 0 0\n");
 	is("pool", DOCTOR_OK, "files in /mnt/huge", NULL);
+	/* others have them */
+	put(HUGE "nr_overcommit_hugepages", "0\n");
+	is("huge pages", DOCTOR_WARN,
+	   "27 of them free, 0 more on demand; no room for a model",
+	   MORE_PAGES);
+	is("pool", DOCTOR_OK, "/dev/shm", NULL);
 	/* too few to be of use */
 	put(HUGE "nr_hugepages", "8\n");
-	put(HUGE "nr_overcommit_hugepages", "0\n");
-	put(HUGE "surplus_hugepages", "8\n");
+	put(HUGE "free_hugepages", "8\n");
+	is("huge pages", DOCTOR_WARN, "8 configured", MORE_PAGES);
 	is("pool", DOCTOR_OK, "/dev/shm", NULL);
 	put("proc/self/mounts", "t /tmp tmpfs rw 0 0\n");
 	is("pool", DOCTOR_WARN, "go with the daemon",
@@ -222,6 +231,19 @@ START_TEST(huge_pages)
 	d->p.uid = 1000;
 	is("pool", DOCTOR_WARN, "a daemon of yours",
 	   "systemctl enable --now hearthd.socket");
+}
+END_TEST
+
+/* On demand they are made of memory, of which there may be little. */
+START_TEST(on_demand)
+{
+	put(HUGE "nr_overcommit_hugepages", "4096\n");
+	is("huge pages", DOCTOR_OK, "0 of them free, 4096 more", NULL);
+	put("proc/meminfo", "MemTotal:       16777216 kB\n"
+			    "MemAvailable:      51200 kB\n"
+			    "Hugepagesize:       2048 kB\n");
+	is("huge pages", DOCTOR_WARN, "25 more on demand; no room", MORE_PAGES);
+	is("memory", DOCTOR_WARN, "52", "hearth stop --all --evict");
 }
 END_TEST
 
@@ -321,6 +343,7 @@ int main(void)
 	tcase_add_test(t, memory);
 	tcase_add_test(t, limits);
 	tcase_add_test(t, huge_pages);
+	tcase_add_test(t, on_demand);
 	tcase_add_test(t, module);
 	tcase_add_test(t, taken);
 	tcase_add_test(t, directories);

@@ -29,7 +29,7 @@ static uint64_t huge_file(const struct doctor *d, uint64_t page,
 
 void doctor_huge_read(const struct doctor *d, struct doctor_huge *h)
 {
-	uint64_t surplus, over;
+	uint64_t surplus, over, resv, most;
 
 	memset(h, 0, sizeof(*h));
 	h->page = doctor_meminfo(d, "Hugepagesize");
@@ -37,9 +37,20 @@ void doctor_huge_read(const struct doctor *d, struct doctor_huge *h)
 		return;
 	h->total = huge_file(d, h->page, "nr_hugepages");
 	h->free = huge_file(d, h->page, "free_hugepages");
+	resv = huge_file(d, h->page, "resv_hugepages");
+	h->free = h->free > resv ? h->free - resv : 0;
 	over = huge_file(d, h->page, "nr_overcommit_hugepages");
 	surplus = huge_file(d, h->page, "surplus_hugepages");
 	h->more = over > surplus ? over - surplus : 0;
+	/* made of what is available, if they are made */
+	most = doctor_meminfo(d, "MemAvailable") / h->page;
+	h->more = h->more < most ? h->more : most;
+}
+
+/* As many as the daemon wants, to take a pool of them by itself. */
+static bool is_enough(const struct doctor_huge *h)
+{
+	return (h->free + h->more) * h->page >= HUGE_USE;
 }
 
 static void huge_pages(struct doctor *d, const struct doctor_huge *h)
@@ -53,21 +64,23 @@ static void huge_pages(struct doctor *d, const struct doctor_huge *h)
 		return;
 	}
 	snprintf(a, sizeof(a), "%llu MiB", (unsigned long long)h->page >> 20);
-	if (h->total || h->more) {
-		doctor_say(d, DOCTOR_OK, "huge pages", NULL,
+	if (h->total || h->more)
+		doctor_say(d, is_enough(h) ? DOCTOR_OK : DOCTOR_WARN,
+			   "huge pages", NULL,
 			   "of %s: %llu configured, %llu of them free, %llu "
-			   "more on demand",
+			   "more on demand%s",
 			   a, (unsigned long long)h->total,
 			   (unsigned long long)h->free,
-			   (unsigned long long)h->more);
-		return;
-	}
-	doctor_say(d, DOCTOR_WARN, "huge pages", NULL,
-		   "of %s: none configured; weights lie in 4 KiB pages, which "
-		   "the kernel joins where it can",
-		   a);
-	doctor_fix(d, "sysctl -w " SYSCTL "=%llu",
-		   (unsigned long long)(half / h->page));
+			   (unsigned long long)h->more,
+			   is_enough(h) ? "" : "; no room for a model");
+	else
+		doctor_say(d, DOCTOR_WARN, "huge pages", NULL,
+			   "of %s: none configured; weights lie in 4 KiB "
+			   "pages, which the kernel joins where it can",
+			   a);
+	if (!is_enough(h))
+		doctor_fix(d, "sysctl -w " SYSCTL "=%llu",
+			   (unsigned long long)(half / h->page));
 }
 
 /* Is it built for this kernel? Then modprobe finds it. */
@@ -151,36 +164,45 @@ static bool is_mounted(const struct doctor *d, const char *want, const char *at,
 	return found;
 }
 
+/* No module, and so files. */
+static void would_use_files(struct doctor *d, const struct doctor_huge *h)
+{
+	char where[128];
+	bool enough = is_enough(h);
+
+	if (enough && is_mounted(d, "hugetlbfs", NULL, where))
+		doctor_say(d, DOCTOR_OK, "pool", NULL,
+			   "a daemon would take files in %s", where);
+	else if (!is_mounted(d, "tmpfs", "/dev/shm", where))
+		doctor_say(d, DOCTOR_WARN, "pool",
+			   "mount -t tmpfs tmpfs /dev/shm",
+			   "private memory: weights go with the daemon, as "
+			   "there is no /dev/shm");
+	else
+		doctor_say(d, enough ? DOCTOR_WARN : DOCTOR_OK, "pool",
+			   enough ? "mount -t hugetlbfs hugetlbfs "
+				    "/dev/hugepages"
+				  : NULL,
+			   "a daemon would take files in /dev/shm, of 4 KiB "
+			   "pages: %s",
+			   enough ? "no hugetlbfs is mounted"
+				  : "there are no huge pages for it");
+}
+
 /* What "auto" takes when root starts the daemon, in the daemon's own order. */
 static void would_take(struct doctor *d, const struct doctor_huge *h)
 {
-	uint64_t pages = h->total + h->more;
 	bool module_ok = !d->p.dev && d->p.info.abi == HEARTH_DEV_ABI;
-	char where[128];
 
 	if (d->p.uid)
 		doctor_say(d, DOCTOR_WARN, "pool", SERVICE,
 			   "private memory: the weights of a daemon of yours "
 			   "go with it; those of the machine's daemon stay");
-	else if (module_ok && (pages || d->p.info.nr_bufs))
+	else if (module_ok && (is_enough(h) || d->p.info.nr_bufs))
 		doctor_say(d, DOCTOR_OK, "pool", NULL,
 			   "a daemon would take the module");
-	else if (pages * h->page >= HUGE_USE &&
-		 is_mounted(d, "hugetlbfs", NULL, where))
-		doctor_say(d, DOCTOR_OK, "pool", NULL,
-			   "a daemon would take files in %s", where);
-	else if (is_mounted(d, "tmpfs", "/dev/shm", where))
-		doctor_say(d, DOCTOR_OK, "pool", NULL,
-			   "a daemon would take files in /dev/shm, of 4 KiB "
-			   "pages: %s",
-			   pages * h->page < HUGE_USE
-				   ? "there are no huge pages"
-				   : "no hugetlbfs is mounted");
 	else
-		doctor_say(d, DOCTOR_WARN, "pool",
-			   "mount -t tmpfs tmpfs /dev/shm",
-			   "private memory: weights go with the daemon, as "
-			   "there is no /dev/shm");
+		would_use_files(d, h);
 }
 
 void doctor_pool(struct doctor *d, const char *taken)
