@@ -153,6 +153,41 @@ START_TEST(shared_model)
 }
 END_TEST
 
+static void count_one(void *arg, const struct pool_entry *e)
+{
+	(void)e;
+	++*(unsigned int *)arg;
+}
+
+/*
+ * Files of the same content share an object, if their headers were read as the
+ * same, too: who shows the parser another header gets one of his own.
+ */
+START_TEST(same_content)
+{
+	unsigned int n = 0;
+	uint32_t a;
+	uint32_t b;
+
+	mr_connect(0, 1000);
+	mr_connect(1, 1001);
+	ck_assert(!ftruncate(mr.file[1], 4096) && !ftruncate(mr.file[2], 4096));
+	a = load(0, 0);
+	ck_assert_uint_eq(load(1, 1), a);
+	ck_assert_uint_eq(wm.n_sessions, 2);
+	ck_assert_uint_eq(mr.n_loaders, 2);
+	mr.image = 'x';
+	b = load(1, 2);
+	ck_assert_uint_ne(b, a);
+	mr.m->pool.ops->list(&mr.m->pool, count_one, &n);
+	ck_assert_uint_eq(n, 2);
+	/* each file leads to its own from now on */
+	ck_assert_uint_eq(load(0, 0), a);
+	ck_assert_uint_eq(load(0, 2), b);
+	ck_assert_uint_eq(mr.n_loaders, 3);
+}
+END_TEST
+
 START_TEST(rights)
 {
 	uint32_t id;
@@ -392,6 +427,7 @@ int main(void)
 	tcase_add_test(t, shared_bytes);
 	tcase_add_test(t, engine_cannot_map);
 	tcase_add_test(t, shared_model);
+	tcase_add_test(t, same_content);
 	tcase_add_test(t, rights);
 	tcase_add_test(t, model_budgets);
 	tcase_add_test(t, failures);
