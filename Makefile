@@ -53,7 +53,7 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all \
 ALL_CFLAGS = $(BASE) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -pthread $(SANFLAGS) $(LDFLAGS)
 LIBS_D = -luring -lseccomp -lcrypto -ldrm $(LIBS_L)
-LIBS_T = -lcurl -ljansson -ledit -lz -ldrm $(LIBS_L)
+LIBS_T = -lcurl -lcrypto -ljansson -ledit -lz -ldrm $(LIBS_L)
 LIBS_L := -lutf8proc -lm
 LIBS_V = -Wl,--as-needed -ldrm
 
@@ -142,6 +142,8 @@ check-bits: deps-test all bins-tests ## equal logits in every batch, chunk, leve
 	$(Q)$(O)/tests/t_bits
 bench-peers: deps all ## decode and prefill beside llama.cpp (PEER=DIR)
 	$(Q)O=$(O) PEER="$(PEER)" tests/bench-peers.sh
+bench-load: all $(O)/tests/t_read ## loads from a cold cache beside plain reading
+	$(Q)O=$(O) tests/bench-load.sh
 bench-ipc: all $(O)/tests/t_mkgguf ## rings beside a unix socket
 	$(Q)O=$(O) tests/bench-ipc.sh
 
@@ -255,7 +257,7 @@ uninstall: ## remove what install put there
 
 .PHONY: all run kmod check check-long bench deps deps-test help check-unit check-kernels \
 	check-e2e check-vm check-vm-long check-fuzz check-san check-san-in \
-	check-install check-parity check-bits bench-peers bench-ipc fmt fmt-check lint clean bins-tests \
+	check-install check-parity check-bits bench-peers bench-load bench-ipc fmt fmt-check lint clean bins-tests \
 	fuzz install uninstall FORCE
 .SECONDARY:
 -include $(shell find $(O) -path $(O)/vm -prune -o -name '*.d' -print 2>/dev/null)

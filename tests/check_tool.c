@@ -21,7 +21,7 @@
 
 static void hash_of(const char *p, size_t n, size_t step, char hex[65])
 {
-	struct sha256 s;
+	struct sha256 s = { 0 };
 	size_t k;
 
 	sha256_init(&s);

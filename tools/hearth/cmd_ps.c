@@ -22,14 +22,6 @@ const struct opt opts_ps[] = {
 };
 /* clang-format on */
 
-static void hex_of(char out[65], const uint8_t digest[32])
-{
-	size_t i;
-
-	for (i = 0; i < 32; i++)
-		snprintf(out + 2 * i, 3, "%02x", digest[i]);
-}
-
 static json_t *to_json(const struct hearth_model_info *i)
 {
 	static const uint8_t unknown[32];
@@ -49,10 +41,9 @@ static json_t *to_json(const struct hearth_model_info *i)
 		(json_int_t)i->kv_bytes, "kv_used", (json_int_t)i->kv_used,
 		"load_ns", (json_int_t)i->load_ns, "idle_ns",
 		(json_int_t)i->idle_ns);
-	hex_of(hex, i->digest);
 	json_object_set_new(o, "digest",
 			    memcmp(i->digest, unknown, sizeof(unknown))
-				    ? json_string(hex)
+				    ? json_string(fmt_hex(hex, i->digest))
 				    : json_null());
 	return o;
 }
@@ -104,7 +95,8 @@ static void print_pool(struct hearth *h)
 	tool_stat(stats, "pool_objects", n, sizeof(n));
 	tool_stat(stats, "pool_bytes", bytes, sizeof(bytes));
 	if (*where)
-		printf("\npool: %s: %s models, %s\n", where, n,
+		printf("\npool: %s: %s model%s, %s\n", where, n,
+		       strcmp(n, "1") ? "s" : "",
 		       fmt_size(size, strtoull(bytes, NULL, 10)));
 }
 

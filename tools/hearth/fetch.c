@@ -588,6 +588,7 @@ int fetch_file(const struct fetch *f, const char *part, char hex[65])
 	}
 	if (rc == 0)
 		tag_remove(part);
+	sha256_free(&t.sha);
 	if (t.fd >= 0)
 		close(t.fd);
 	return rc;

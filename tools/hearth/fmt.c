@@ -71,6 +71,15 @@ char *fmt_dur(char buf[32], uint64_t ns)
 	return buf;
 }
 
+char *fmt_hex(char buf[65], const uint8_t digest[32])
+{
+	size_t i;
+
+	for (i = 0; i < 32; i++)
+		snprintf(buf + 2 * i, 3, "%02x", digest[i]);
+	return buf;
+}
+
 /* ------------------------------------------------------------------ memory */
 
 void *xrealloc(void *p, size_t n, size_t size)
@@ -94,6 +103,16 @@ char *xstrdup(const char *s)
 	return memcpy(xrealloc(NULL, n, 1), s, n);
 }
 
+char *xvasprintf(const char *fmt, va_list ap)
+{
+	char *p;
+
+	if (vasprintf(&p, fmt, ap) >= 0)
+		return p;
+	tool_err("out of memory");
+	exit(EXIT_FAIL);
+}
+
 void str_add(struct str *s, const char *p, size_t n)
 {
 	if (s->n + n + 1 > s->max) {
@@ -110,16 +129,11 @@ void str_addf(struct str *s, const char *fmt, ...)
 {
 	va_list ap;
 	char *p;
-	int n;
 
 	va_start(ap, fmt);
-	n = vasprintf(&p, fmt, ap);
+	p = xvasprintf(fmt, ap);
 	va_end(ap);
-	if (n < 0) {
-		tool_err("out of memory");
-		exit(EXIT_FAIL);
-	}
-	str_add(s, p, (size_t)n);
+	str_add(s, p, strlen(p));
 	free(p);
 }
 
@@ -145,25 +159,15 @@ void table_init(struct table *t, const char *const *head, size_t n,
 
 void table_cell(struct table *t, const char *fmt, ...)
 {
-	struct str s = { 0 };
 	va_list ap;
-	char *p;
-	int n;
 
-	va_start(ap, fmt);
-	n = vasprintf(&p, fmt, ap);
-	va_end(ap);
-	if (n < 0) {
-		tool_err("out of memory");
-		exit(EXIT_FAIL);
-	}
-	str_add(&s, p, (size_t)n);
-	free(p);
 	if (t->n_cells == t->max_cells) {
 		t->max_cells = t->max_cells * 2 + 64;
 		t->cell = xrealloc(t->cell, t->max_cells, sizeof(*t->cell));
 	}
-	t->cell[t->n_cells++] = s.p;
+	va_start(ap, fmt);
+	t->cell[t->n_cells++] = xvasprintf(fmt, ap);
+	va_end(ap);
 }
 
 /* Columns a text takes: code points, which is right for all our text. */

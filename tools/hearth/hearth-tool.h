@@ -10,6 +10,7 @@
 #define HEARTH_TOOL_H
 
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -154,8 +155,9 @@ void progress_end(struct progress *p, uint64_t done, bool keep);
 /* ------------------------------------------------------- formats (fmt.c) */
 
 uint64_t now_ns(void);
-char *fmt_size(char buf[32], uint64_t n);   /* "92.9 MB": powers of 1000 */
-char *fmt_dur(char buf[32], uint64_t ns);   /* "1.23 s" */
+char *fmt_size(char buf[32], uint64_t n); /* "92.9 MB": powers of 1000 */
+char *fmt_dur(char buf[32], uint64_t ns); /* "1.23 s" */
+char *fmt_hex(char buf[65], const uint8_t digest[32]);
 char *fmt_count(char buf[32], uint64_t n);  /* "134.5 M" */
 char *fmt_rate(char buf[32], double per_s); /* three digits */
 
@@ -189,6 +191,7 @@ void str_addf(struct str *s, const char *fmt, ...) PRINTF(2, 3);
 void str_free(struct str *s);
 void *xrealloc(void *p, size_t n, size_t size);
 char *xstrdup(const char *s);
+char *xvasprintf(const char *fmt, va_list ap) PRINTF(1, 0);
 
 /* ----------------------------------------------------- daemon (daemon.c) */
 

@@ -16,18 +16,15 @@ int tool_usage(const struct cmd *c, const char *fmt, ...)
 {
 	va_list ap;
 	char *p;
-	int n;
 
 	va_start(ap, fmt);
-	n = vasprintf(&p, fmt, ap);
+	p = xvasprintf(fmt, ap);
 	va_end(ap);
-	if (n >= 0) {
-		if (c)
-			tool_err("%s: %s", c->name, p);
-		else
-			tool_err("%s", p);
-		free(p);
-	}
+	if (c)
+		tool_err("%s: %s", c->name, p);
+	else
+		tool_err("%s", p);
+	free(p);
 	return EXIT_USAGE;
 }
 

@@ -241,6 +241,7 @@ static int out_write(void *arg, const void *p, size_t n)
 static void out_close(struct outfile *o)
 {
 	progress_end(&o->bar, o->done, false);
+	sha256_free(&o->sha);
 	if (o->fd >= 0) {
 		if (*o->tmp)
 			unlink(o->tmp);
