@@ -75,7 +75,7 @@ static void ask_daemon(struct doctor *d, char *pool, size_t n)
 			   "does not answer as it should: %s", hearth_error(h));
 	} else {
 		running(d, stats);
-		tool_stat(stats, "pool", pool, n);
+		tool_stat(stats, "pool_text", pool, n);
 	}
 	if (h)
 		hearth_close(&h);
