@@ -82,9 +82,9 @@ void engine_grant(struct engine *e, uint64_t session, uint64_t model);
  * @n_ctx, @kv_bytes: what it got
  * @why: on failure, what is missing, with both numbers
  *
- * Its counters go to the entry of stats->model whose id is l->id already (the
- * caller may take one while loading, to show progress), else to a free one;
- * engine_model_del() gives it back.
+ * Its counters go to the entry of stats->model whose id is l->id already (of
+ * the engine before this one), else to a free one; engine_model_del() gives
+ * it back.
  */
 int engine_model_add(struct engine *e, const struct proc_load *l,
 		     const struct image *im, struct backend_model *m,

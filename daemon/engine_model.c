@@ -22,6 +22,23 @@ static struct proc_model_stats *stats_get(struct engine *e, uint64_t id)
 	return unused;
 }
 
+/* Nobody's any more: the model of a dead engine may not have come back. */
+static void stats_put(struct engine *e, uint64_t id)
+{
+	struct proc_model_stats *m;
+
+	for (m = e->st->model; m < e->st->model + WIRE_MAX_MODELS; m++) {
+		if (m->id != id)
+			continue;
+		engine_set(&m->kv_used, 0);
+		engine_set(&m->n_active, 0);
+		engine_set(&m->n_prefill, 0);
+		engine_set(&m->n_decode, 0);
+		engine_set(&m->t_idle_ns, 0);
+		engine_set(&m->id, 0);
+	}
+}
+
 static int grow_sampler(struct engine *e, uint32_t n_vocab)
 {
 	struct sampler s;
@@ -168,6 +185,7 @@ void engine_model_del(struct engine *e, uint64_t id)
 			    s->reqs[i].run.model == id)
 				engine_end(e, &s->reqs[i], RING_FIN_ERROR,
 					   -ENODEV);
+	stats_put(e, id);
 	if (!m) {
 		engine_wake(e);
 		return;
@@ -178,14 +196,6 @@ void engine_model_del(struct engine *e, uint64_t id)
 	for (i = 0; e->models[i] != m; i++)
 		;
 	e->models[i] = e->models[--e->n_models];
-	engine_set(&m->st->kv_used, 0);
-	engine_set(&m->st->n_active, 0);
-	engine_set(&m->st->n_prefill, 0);
-	engine_set(&m->st->n_decode, 0);
-	engine_set(&m->st->t_idle_ns, 0);
-	engine_set(&m->st->load_done, 0);
-	engine_set(&m->st->load_total, 0);
-	engine_set(&m->st->id, 0);
 	model_free(m, &e->mem);
 	engine_wake(e);
 }
