@@ -14,6 +14,8 @@
 #include <sys/ioctl.h>
 #include <sys/vfs.h>
 
+#include "../kernels/sha256.h"
+
 #define LOG_BLOCK 12
 #define MAX_BYTES (1ull << 56)
 
@@ -45,6 +47,7 @@ _Static_assert(sizeof(struct descriptor) == 256, "as the kernel's");
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static EVP_MD *sha256;
+static struct sha256_kernels many;
 
 static void drop(void *ctx)
 {
@@ -56,6 +59,7 @@ static void setup(void)
 	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 	if (!sha256 || pthread_key_create(&key, drop))
 		abort(); /* no memory for a few bytes at the start */
+	sha256_kernels_init(&many, cpu_detect());
 }
 
 static EVP_MD_CTX *context(void)
@@ -85,6 +89,20 @@ void hash_sha256(uint8_t out[HASH_BYTES], const void *p, size_t n)
 void hash_block(uint8_t out[HASH_BYTES], const void *block)
 {
 	hash_sha256(out, block, HASH_BLOCK);
+}
+
+void hash_blocks(uint8_t (*out)[HASH_BYTES], const void *blocks, size_t n)
+{
+	const uint8_t *p = blocks;
+
+	pthread_once(&once, setup);
+	for (; many.lanes && n >= SHA256_LANES; n -= SHA256_LANES) {
+		many.lanes(p, HASH_BLOCK, out);
+		p += SHA256_LANES * HASH_BLOCK;
+		out += SHA256_LANES;
+	}
+	for (; n; n--, p += HASH_BLOCK)
+		hash_block(*out++, p);
 }
 
 /* ------------------------------------------------------------------- tree */

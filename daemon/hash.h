@@ -22,6 +22,9 @@ void hash_sha256(uint8_t out[HASH_BYTES], const void *p, size_t n);
 /* Hash of one block of HASH_BLOCK bytes, the last one of a file zero-padded. */
 void hash_block(uint8_t out[HASH_BYTES], const void *block);
 
+/* The same of @n blocks, one after the other; the more the faster. */
+void hash_blocks(uint8_t (*out)[HASH_BYTES], const void *blocks, size_t n);
+
 struct hash_group;
 
 /**

@@ -19,6 +19,7 @@
 #define UNIT_BYTES   (1u << 20) /* a unit is closed when it has so many */
 #define STRIPE_BYTES (8u << 20) /* of the object, whose pages come together */
 #define MAX_THREADS  32
+#define HASH_RUN     16 /* blocks hashed side by side */
 #define TELL_NS	     50000000u
 #define WHY	     160
 
@@ -255,20 +256,25 @@ static int get_pages(struct loader *ld, uint64_t off, uint64_t bytes)
 static int hash_unit(struct loader *ld, struct unit *u, uint8_t *data)
 {
 	struct hash_tree *t = &ld->tree[u->file];
-	uint64_t at, start = down(u->from), end = up(u->to);
-	uint8_t hash[HASH_BYTES];
+	uint64_t start = down(u->from), n, i, done;
+	uint64_t blocks = (up(u->to) - start) / HASH_BLOCK;
+	uint8_t hash[HASH_RUN][HASH_BYTES];
 	int ret = 0;
 
-	if (end > t->bytes)
-		memset(data + (t->bytes - start), 0, end - t->bytes);
-	for (at = start; !ret && at < end; at += HASH_BLOCK) {
-		hash_block(hash, data + (at - start));
-		if (at == start)
-			memcpy(u->head, hash, sizeof(hash));
-		if (at >= u->from)
-			ret = hash_tree_put(t, at / HASH_BLOCK, hash);
+	if (up(u->to) > t->bytes)
+		memset(data + (t->bytes - start), 0, up(u->to) - t->bytes);
+	for (done = 0; !ret && done < blocks; done += n) {
+		n = blocks - done < HASH_RUN ? blocks - done : HASH_RUN;
+		hash_blocks(hash, data + done * HASH_BLOCK, n);
+		if (!done)
+			memcpy(u->head, hash[0], HASH_BYTES);
+		memcpy(u->tail, hash[n - 1], HASH_BYTES);
+		for (i = 0; !ret && i < n; i++)
+			if (start + (done + i) * HASH_BLOCK >= u->from)
+				ret = hash_tree_put(
+					t, start / HASH_BLOCK + done + i,
+					hash[i]);
 	}
-	memcpy(u->tail, hash, sizeof(hash));
 	return ret;
 }
 

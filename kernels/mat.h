@@ -57,7 +57,7 @@ uint64_t mat_panel_bytes(enum fmt f, uint64_t cols);
 uint64_t mat_bytes(enum fmt f, uint64_t rows, uint64_t cols);
 
 /* Pack up to MAT_PANEL rows of file data (consecutive, row bytes apart) into
- * one panel; missing rows are zero. */
+ * one panel; missing rows are zero. In plain C; mat_kernels has the fast. */
 void mat_pack(enum fmt f, uint32_t cols, const void *rows, uint32_t n_rows,
 	      void *panel);
 
@@ -146,6 +146,7 @@ static inline struct act_block *act_at(const struct act *a, uint32_t t,
  *             [panel0, panel1) and tokens [0, a->n). Rows past m->rows are not
  *             written. With @add it adds to what is there (one addition at the
  *             end: out = out + product).
+ * @pack:      what mat_pack() does
  */
 struct mat_kernels {
 	enum cpu_level level;
@@ -153,6 +154,8 @@ struct mat_kernels {
 	void (*mul[FMT_N])(const struct mat *m, uint32_t panel0,
 			   uint32_t panel1, const struct act *a, float *out,
 			   size_t out_stride, bool add);
+	void (*pack)(enum fmt f, uint32_t cols, const void *rows,
+		     uint32_t n_rows, void *panel);
 };
 
 /* Fill every slot with C, then overlay what @level has. */

@@ -78,4 +78,7 @@ void mat_init_c(struct mat_kernels *k);
 void mat_init_avx2(struct mat_kernels *k);
 void mat_init_avx512(struct mat_kernels *k);
 
+void mat_pack_avx512(enum fmt f, uint32_t cols, const void *rows,
+		     uint32_t n_rows, void *panel);
+
 #endif

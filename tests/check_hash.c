@@ -170,6 +170,28 @@ START_TEST(test_sha256)
 }
 END_TEST
 
+/* Side by side as one by one. */
+START_TEST(test_many)
+{
+	uint8_t many[50][HASH_BYTES], one[HASH_BYTES];
+	uint8_t *p = file_of(50 * HASH_BLOCK);
+	size_t n, i;
+
+	for (n = 0; n <= 50; n++) {
+		memset(many, 0, sizeof(many));
+		hash_blocks(many, p, n);
+		for (i = 0; i < 50; i++) {
+			if (i < n)
+				hash_block(one, p + i * HASH_BLOCK);
+			else
+				memset(one, 0, sizeof(one));
+			ck_assert_mem_eq(many[i], one, HASH_BYTES);
+		}
+	}
+	free(p);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("hash");
@@ -178,6 +200,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(t, test_sha256);
+	tcase_add_test(t, test_many);
 	tcase_add_loop_test(t, test_golden, 0,
 			    sizeof(golden) / sizeof(golden[0]));
 	tcase_add_test(t, test_bits);

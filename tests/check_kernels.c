@@ -234,6 +234,60 @@ START_TEST(test_row)
 }
 END_TEST
 
+/* @bytes that end where nothing may be read any more. */
+static uint8_t *at_the_edge(size_t bytes, void **map, size_t *map_bytes)
+{
+	size_t page = 4096, room = (bytes + page - 1) / page * page;
+	uint8_t *p;
+
+	*map_bytes = room + page;
+	*map = mmap(NULL, *map_bytes, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(*map, MAP_FAILED);
+	p = *map;
+	ck_assert(!mprotect(p + room, page, PROT_NONE));
+	return p + room - bytes;
+}
+
+/* One level's panels against C's; _i is level * FMT_N + format. */
+START_TEST(test_pack)
+{
+	static const uint32_t n_rows[] = { 16, 1, 15 };
+	enum fmt f = _i % FMT_N;
+	uint32_t i, w, cols;
+	struct mat_kernels k;
+	size_t bytes, panel, map_bytes;
+	uint8_t *want, *got, *src;
+	void *map;
+
+	rng_state = seed + _i;
+	mat_kernels_init(&k, _i / FMT_N);
+	for (w = 0; w < W_N * 6; w++) {
+		i = w / W_N % 3;
+		cols = 256 * (1 + (uint32_t)(rnd() % 9));
+		if (f <= FMT_BF16)
+			cols -= (uint32_t)(rnd() % 9);
+		else if (fmt_info[f].block == 32)
+			cols -= 32 * (uint32_t)(rnd() % 8);
+		bytes = fmt_bytes(f, cols) * n_rows[i];
+		panel = mat_panel_bytes(f, cols);
+		src = at_the_edge(bytes, &map, &map_bytes);
+		fill_weights(f, w % W_N, src, (size_t)n_rows[i] * cols);
+		want = guarded(panel);
+		got = guarded(panel);
+		mat_pack(f, cols, src, n_rows[i], want);
+		k.pack(f, cols, src, n_rows[i], got);
+		ck_assert_msg(!memcmp(want, got, panel),
+			      "%s %s, %u columns, %u rows, weights %s",
+			      cpu_level_names[_i / FMT_N], fmt_info[f].name,
+			      cols, n_rows[i], weights_names[w % W_N]);
+		guarded_free(want, panel);
+		guarded_free(got, panel);
+		munmap(map, map_bytes);
+	}
+}
+END_TEST
+
 /* ------------------------------------------------------------- activations */
 START_TEST(test_act)
 {
@@ -469,6 +523,7 @@ static Suite *suite(void)
 	tcase_add_test(t, test_golden);
 	tcase_add_loop_test(t, test_quant, 0, FMT_N);
 	tcase_add_loop_test(t, test_row, 0, FMT_N);
+	tcase_add_loop_test(t, test_pack, FMT_N, n);
 	suite_add_tcase(s, t);
 	t = tcase_create("products");
 	tcase_set_timeout(t, 120);

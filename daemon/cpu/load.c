@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,15 @@ static int pack_vec(const struct image *im, const struct image_tensor *t,
 	return fail(im, t, t->off, what, why);
 }
 
+/* As fast as this machine can: the bytes are the same at every level. */
+static struct mat_kernels best;
+static pthread_once_t chosen = PTHREAD_ONCE_INIT;
+
+static void choose(void)
+{
+	mat_kernels_init(&best, cpu_detect());
+}
+
 static int pack_mat(const struct image *im, const struct image_tensor *t,
 		    const struct backend_piece *p, const uint8_t *src,
 		    uint8_t *dst, char why[160])
@@ -79,10 +89,11 @@ static int pack_mat(const struct image *im, const struct image_tensor *t,
 	uint64_t row_bytes = t->bytes / t->rows;
 	char what[64];
 
+	pthread_once(&chosen, choose);
 	for (i = p->part0; i < p->part1; i++, dst += panel_bytes) {
 		n = rows - i * MAT_PANEL;
 		n = n < MAT_PANEL ? n : MAT_PANEL;
-		mat_pack(f, cols, src, n, dst);
+		best.pack(f, cols, src, n, dst);
 		src += n * row_bytes;
 		if (mat_panel_finite(f, cols, dst))
 			continue;

@@ -146,6 +146,7 @@ void mat_init_c(struct mat_kernels *k)
 	int f;
 
 	k->act_quant = act_quant_c;
+	k->pack = mat_pack;
 	for (f = 0; f < FMT_N; f++)
 		k->mul[f] = mat_wants_q8(f) ? mul_quant_c : mul_float_c;
 }

@@ -608,6 +608,7 @@ static void act_quant_avx512(struct act *a, uint32_t t, const float *x)
 void mat_init_avx512(struct mat_kernels *k)
 {
 	k->act_quant = act_quant_avx512;
+	k->pack = mat_pack_avx512;
 #define FLOAT_FMT(id, ggml, bytes, to, from) \
 	k->mul[FMT_##id] = mul_##id##_avx512;
 #define QUANT_FMT(id, ggml, x, block, lo, hi, group, kind) \
