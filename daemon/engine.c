@@ -236,6 +236,7 @@ void engine_grant(struct engine *e, uint64_t session, uint64_t model)
 	if (!s)
 		return;
 	if (!model) {
+		s->all_granted = true;
 		engine_give_up(e, s);
 		engine_wake(e);
 		return;
@@ -322,12 +323,27 @@ static void run(struct engine *e, struct session *s,
 	engine_queue(e, m, r);
 }
 
+/* Is all that the session may use here, or gone? */
+static void look_held(const struct engine *e, struct session *s)
+{
+	uint32_t i;
+
+	if (!s->all_granted)
+		return;
+	for (i = 0; i < s->n_grants; i++)
+		if (!engine_find_model(e, s->grants[i]))
+			return;
+	s->held = false;
+}
+
 /* Take what one session has submitted. Return: true if there is more. */
 static bool poll_session(struct engine *e, struct session *s)
 {
 	struct session_cmd cmd;
 	int n;
 
+	if (s->held)
+		look_held(e, s);
 	for (n = 0; n < SESSION_BUDGET; n++) {
 		switch (session_take(s, &cmd)) {
 		case SESSION_NOTHING:

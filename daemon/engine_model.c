@@ -186,13 +186,13 @@ void engine_model_del(struct engine *e, uint64_t id)
 				engine_end(e, &s->reqs[i], RING_FIN_ERROR,
 					   -ENODEV);
 	stats_put(e, id);
+	tell_model(e, id, -ENODEV);
+	for (s = e->sessions; s; s = s->next)
+		session_revoke(s, id);
 	if (!m) {
 		engine_wake(e);
 		return;
 	}
-	tell_model(e, id, -ENODEV);
-	for (s = e->sessions; s; s = s->next)
-		session_revoke(s, id);
 	for (i = 0; e->models[i] != m; i++)
 		;
 	e->models[i] = e->models[--e->n_models];

@@ -202,9 +202,12 @@ static void ready(struct mon_model *md, const struct proc_model_state *st)
 static void failed(struct mon_model *md, const struct proc_model_state *st)
 {
 	int err = st->err < 0 ? st->err : -EIO;
+	struct proc_id p = { .id = md->id };
 
 	if (!md->attaching && md->state != WIRE_MODEL_READY)
 		return;
+	/* Sessions may have been granted it meanwhile. */
+	mon_engine_send(md->m, PROC_MODEL_UNLOAD, &p, sizeof(p), NULL, 0);
 	/* Its content is not what it should be: nobody is to try it again. */
 	if (err == -EBADMSG) {
 		mon_evict(md, "the engine refuses it");

@@ -115,6 +115,7 @@ int session_new(struct session **out, const struct mem *mem,
 		if (err)
 			goto fail;
 		s->ring_d->epoch = ps->epoch;
+		s->held = true;
 	} else {
 		init_d(s, ps);
 	}
@@ -309,6 +310,12 @@ static bool replayed(const struct session *s, const struct ring_sqe *e)
 	return r->state != REQ_FREE && r->gen == e->gen;
 }
 
+/* No request is refused because its model is on the way to a new engine. */
+static bool waits(const struct session *s, const struct ring_sqe *e)
+{
+	return s->held && e->op == RING_OP_RUN && !replayed(s, e);
+}
+
 /* Two engines died of themselves while they were at this entry. */
 static void skip_poison(struct session *s, const struct session_cmd *cmd)
 {
@@ -406,6 +413,8 @@ enum session_want session_take(struct session *s, struct session_cmd *cmd)
 	if (s->bad || !sq_look(s, &n))
 		return SESSION_NOTHING;
 	sq_snapshot(s, &cmd->sqe);
+	if (waits(s, &cmd->sqe))
+		return SESSION_NOTHING;
 	need = answers(s, &cmd->sqe);
 	if (need && !cq_room(s, need)) {
 		s->stalled = !s->bad;
@@ -471,9 +480,11 @@ bool session_ready(struct session *s)
 
 	if (s->bad || !sq_look(s, &n))
 		return false;
-	if (!s->stalled)
+	if (!s->stalled && !s->held)
 		return true;
 	sq_snapshot(s, &e);
+	if (waits(s, &e))
+		return false;
 	need = answers(s, &e);
 	return !need || cq_room(s, need);
 }

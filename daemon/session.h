@@ -34,6 +34,8 @@
  * @posted:  the completion queue grew since the client was last woken
  * @stalled: it cannot take the next submission: no room for the answer
  * @bad:     it broke the protocol, and why; @told: the monitor knows
+ * @held:    taken over from a dead engine: no RUN is taken until @all_granted
+ *           and all models granted are here
  * @replay:  a dead engine was at the next submission; @poison: two died of it
  * @grants:  models it may use
  */
@@ -58,6 +60,8 @@ struct session {
 	uint32_t n_refused;
 	bool posted;
 	bool stalled;
+	bool held;
+	bool all_granted;
 	bool replay;
 	bool poison;
 	const char *bad;

@@ -111,6 +111,54 @@ START_TEST(goes_on)
 }
 END_TEST
 
+/* Submitted when its model was not here yet: nobody refuses it for that. */
+START_TEST(submitted_meanwhile)
+{
+	struct ring_cqe e;
+	uint32_t taken;
+
+	next_engine();
+	ck_assert_int_eq(recover_client(), 0);
+	ck_assert_int_eq(rig_attach(&rig, 1, 2, 1001, PROC_SESSION_RECOVER), 0);
+	taken = client->rd->sq_head;
+	rig_submit(client, RING_OP_NOP, 0, 0, 0, 0);
+	rig_run_prompt(client, 0, 0, prompt, 4, 20);
+	turns(2);
+	ck_assert_uint_eq(final(client).event, RING_EV_NOP);
+	ck_assert_uint_eq(client->rd->sq_head, taken + 1);
+	if (_i & 1)
+		load();
+	engine_grant(rig.e, 1, 1);
+	turns(2);
+	ck_assert(engine_idle(rig.e));
+	engine_awake(rig.e);
+	ck_assert_uint_eq(client->rd->sq_head, taken + 1);
+	engine_grant(rig.e, 1, 0);
+	turns(1);
+	ck_assert_uint_eq(client->rd->sq_head, taken + 1 + (_i & 1));
+	if (_i == 0)
+		load();
+	else if (_i == 2)
+		engine_model_del(rig.e, 1);
+	drive();
+	do
+		e = final(client);
+	while (e.event == RING_EV_MODEL);
+	if (_i == 2) {
+		ck_assert_uint_eq(e.event, RING_EV_REFUSED);
+		ck_assert_uint_eq(e.reason, RING_BAD_MODEL);
+	} else {
+		ck_assert_uint_eq(e.event, RING_EV_DONE);
+		ck_assert(rig_right(&rig, client, 0, prompt, 4));
+	}
+	if (_i == 2)
+		load();
+	engine_grant(rig.e, 2, 1);
+	engine_grant(rig.e, 2, 0);
+	other_is_well();
+}
+END_TEST
+
 /* The session comes first, then grants and models, in any order, or never. */
 START_TEST(model_comes_late)
 {
@@ -168,6 +216,7 @@ START_TEST(model_comes_late)
 		break;
 	}
 	engine_grant(rig.e, 2, 1);
+	engine_grant(rig.e, 2, 0);
 	if (_i < 5) {
 		drive();
 		do
@@ -722,6 +771,7 @@ static Suite *suite(void)
 	t = tcase_create("recovery");
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, goes_on);
+	tcase_add_loop_test(t, submitted_meanwhile, 0, 3);
 	tcase_add_loop_test(t, model_comes_late, 0, 7);
 	tcase_add_loop_test(t, model_has_changed, 0, 3);
 	tcase_add_test(t, budget);

@@ -289,14 +289,19 @@ static inline int rig_attach(struct rig *r, int i, uint64_t id, uint32_t uid,
 	struct proc_session ps = {
 		.id = id, .uid = uid, .flags = flags, .epoch = 1, .layout = c->l
 	};
+	bool any = false;
 	int m, err;
 
 	err = engine_session_new(r->e, &ps, c->c, c->d, -1);
 	if (err)
 		return err;
 	for (m = 0; m < RIG_MAX_MODELS; m++)
-		if (r->bm[m])
+		if (r->bm[m]) {
 			engine_grant(r->e, id, (uint64_t)m + 1);
+			any = true;
+		}
+	if (any)
+		engine_grant(r->e, id, 0);
 	return 0;
 }
 

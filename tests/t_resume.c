@@ -221,7 +221,7 @@ static int wait_end(struct client *c, struct ring_cqe *e)
 	return 0;
 }
 
-/* Ask @q and read what came. 0, or 1 when the model is not there yet. */
+/* Ask @q and read what came. */
 static int get(struct client *c, unsigned int q, struct answer *a)
 {
 	const struct ring_slot *s = raw_slot(&c->r, 0);
@@ -241,8 +241,6 @@ static int get(struct client *c, unsigned int q, struct answer *a)
 		return -EBADMSG;
 	}
 	if (e.event == RING_EV_REFUSED) {
-		if (e.reason == RING_NOT_READY || e.reason == RING_BAD_MODEL)
-			return 1;
 		complain("client %u: refused for %u", c->index, e.reason);
 		return -EBADMSG;
 	}
@@ -285,12 +283,8 @@ static void *stream(void *arg)
 
 	while (!stop && !failed) {
 		err = get(c, q % N_QUESTIONS, &a);
-		if (err < 0)
+		if (err)
 			break;
-		if (err) {
-			nap(2000);
-			continue;
-		}
 		compare(c, q % N_QUESTIONS, &a);
 		free(a.bytes);
 		q++;
