@@ -49,11 +49,13 @@ struct life {
 	uint32_t uid;	   /* listens as this user */
 };
 
+#define SRV_LIVES 8
+
 /* What the thread has seen, read after srv_stop() or under no race that
  * matters (counters only grow). */
 struct srv {
 	char path[64];
-	const struct life *life;
+	struct life life[SRV_LIVES]; /* the caller's may be gone by the end */
 	int n_lives;
 	int now; /* which life */
 	pthread_t th;
@@ -67,9 +69,9 @@ struct srv {
 	uint32_t gen[FAKE_SLOTS];
 	uint32_t n_tokens;
 	uint64_t t_ready_ns;
-	volatile int n_run[8];	/* submissions accepted in each life */
-	volatile int n_done[8]; /* of them with tokens of an earlier one */
-	volatile int n_release[8];
+	volatile int n_run[SRV_LIVES]; /* submissions accepted in each life */
+	volatile int n_done[SRV_LIVES]; /* of them with an earlier one's tokens */
+	volatile int n_release[SRV_LIVES];
 	volatile int bad; /* tokens that came along and were not ours */
 	volatile int n_load;
 	volatile int n_open;
@@ -499,7 +501,9 @@ static inline void srv_start(struct srv *s, const struct life *life, int n)
 {
 	memset(s, 0, sizeof(*s));
 	s->sock = -1;
-	s->life = life;
+	if (n > SRV_LIVES)
+		abort();
+	memcpy(s->life, life, (size_t)n * sizeof(*life));
 	s->n_lives = n;
 	snprintf(s->path, sizeof(s->path), "/tmp/check-client-%d.sock",
 		 (int)getpid());
