@@ -5,7 +5,8 @@
  * Characters are read here, not by libedit, for two reasons: Ctrl-C must come
  * back at once, and a pasted text (terminals mark it when asked to) must not
  * be sent at its first line end. Line ends inside a paste become a visible
- * stand-in while editing and are turned back afterwards.
+ * stand-in while editing and are turned back afterwards. Ctrl-C is a character
+ * while a line is edited: a signal just before a read would be slept over.
  */
 #include <errno.h>
 #include <histedit.h>
@@ -21,6 +22,7 @@
 #define STAND_IN      L'\u2424' /* SYMBOL FOR NEWLINE */
 #define STAND_IN_UTF8 "\xe2\x90\xa4"
 #define HISTORY_LINES 1000
+#define CTRL_C	      3
 #define ESC	      27
 
 struct line {
@@ -146,7 +148,9 @@ static int get_char(EditLine *el, wchar_t *out)
 	el_get(el, EL_CLIENTDATA, &l);
 	for (;;) {
 		c = read_byte(l);
-		if (c < 0)
+		if (c == CTRL_C)
+			l->intr = true;
+		if (c < 0 || l->intr)
 			return l->intr ? -1 : 0;
 		if (c == ESC && l->n_ahead + 6 < sizeof(l->ahead) &&
 		    read_mark(l))
@@ -243,6 +247,7 @@ int line_open(struct line **out, const char *const *commands)
 	el_set(l->el, EL_PROMPT_ESC, give_prompt, '\1');
 	el_set(l->el, EL_EDITOR, "emacs");
 	el_set(l->el, EL_SIGNAL, 0);
+	el_set(l->el, EL_SETTY, "-d", "intr=", NULL);
 	el_set(l->el, EL_GETCFN, get_char);
 	el_set(l->el, EL_HIST, history, l->hist);
 	el_set(l->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
