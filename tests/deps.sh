@@ -10,7 +10,7 @@ packages="build-essential pkg-config liburing-dev libseccomp-dev libssl-dev libd
 if [ "${1:-}" = test ]; then
 	packages="$packages check libsubunit-dev clang libclang-rt-dev python3
 		procps util-linux mandoc git systemd strace
-		qemu-system-x86 cpio busybox-static e2fsprogs kmod xz-utils
+		qemu-system-x86 dkms cpio busybox-static e2fsprogs kmod xz-utils
 		flex bison bc libelf-dev"
 fi
 
