@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "../kmod/uapi/hearth.h"
+#include "log.h"
 #include "pool_priv.h"
 
 struct kmod {
@@ -57,6 +58,7 @@ static void drop_torn(struct pool *p, const struct hearth_dev_list *l,
 	(void)arg;
 	if (l->seals & F_SEAL_FUTURE_WRITE)
 		return;
+	log_warnx("pool: dropping %.16s..., which was never finished", l->name);
 	memcpy(d.name, l->name, sizeof(d.name));
 	call(p, HEARTH_DEV_IOC_DESTROY, &d);
 }
