@@ -7,6 +7,7 @@
 #             llama-quantize
 #   ROUNDS    interleaved rounds (default 3)
 #   THREADS   default 2
+#   POOL      where the daemon keeps weights (default private: nothing stays)
 #   MODELS    model files; default: the Llama-3.2-1B shape with random weights
 #             in Q4_K_M and Q8_0, made on the first run (1.3 GB of disk stay)
 #
@@ -43,7 +44,7 @@ fi
 work=$(mktemp -d)
 export HEARTH_SOCKET=$work/sock
 trap 'kill "$daemon" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
-"$O/hearthd" --socket "$HEARTH_SOCKET" -o threads="$THREADS" 2>"$work/log" &
+"$O/hearthd" --socket "$HEARTH_SOCKET" -o pool="${POOL:-private}" -o threads="$THREADS" 2>"$work/log" &
 daemon=$!
 for _ in $(seq 100); do [ -S "$HEARTH_SOCKET" ] && break; sleep 0.05; done
 
@@ -58,8 +59,10 @@ STREAMS = (1, 8, 16)
 
 
 def sh(*a):
-    return subprocess.run(a, env=env, check=True, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    p = subprocess.run(a, env=env, text=True, capture_output=True)
+    if p.returncode:
+        sys.exit(f'bench-peers: {" ".join(a)}: status {p.returncode}\n{p.stderr[-2000:]}')
+    return p.stdout
 
 
 def theirs(m):
