@@ -216,6 +216,9 @@ static void failed(struct mon_model *md, const struct proc_model_state *st)
 	}
 	log_client("model %u: not attached, %s (%s)", md->id, st->text,
 		   md->meta.name);
+	/* What one client wanted too much of is nothing to the next. */
+	md->n_ctx_want = 0;
+	md->kv_want = 0;
 	md->state = WIRE_MODEL_RESIDENT;
 	md->attaching = false;
 	mon_model_answer(md, WIRE_LOAD, err, st->text);

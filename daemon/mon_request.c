@@ -256,6 +256,11 @@ void mon_load(struct mon_client *cl, uint32_t seq, const struct wire_load *l,
 
 	if (!check_load(cl, seq, l, fds, &f)) {
 		md = find_files(m, &f);
+		/* It comes to the engine anew: as this client wants it. */
+		if (md && md->state == WIRE_MODEL_RESIDENT) {
+			md->n_ctx_want = l->n_ctx;
+			md->kv_want = l->kv_bytes;
+		}
 		if (md && !wake(md)) {
 			mon_model_join(cl, seq, md, WIRE_LOAD);
 			md = NULL;

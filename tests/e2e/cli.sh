@@ -323,7 +323,15 @@ if [ $rc != 0 ] || ! grep -q '"length"' "$t/out"; then
 	prints '"cancel"'
 fi
 
-# ---- load, ps, show, stop
+# ---- load, ps, show, stop; a context that is too long spoils nothing
+want 1 "$hearth" load --ctx 1000000 second
+says "1000000 tokens wanted, the model has 256"
+want 0 "$hearth" load second
+prints "context 256"
+want 0 "$hearth" stop second
+want 0 "$hearth" load --ctx 64 second
+prints "context 64"
+want 0 "$hearth" stop second
 want 0 "$hearth" load second
 prints "Second.Q4_0.*context 256"
 want 0 "$hearth" ps
