@@ -252,8 +252,8 @@ int conf_set(struct conf *c, const char *name, const char *value, char why[160])
 			r = &rows[i];
 	if (!r)
 		return fail(why, -EINVAL,
-			    "no such option (%.40s), hearthd --help lists "
-			    "them",
+			    "%.40s: no such option (hearthd --help lists "
+			    "them)",
 			    name);
 	if (is_text(r)) {
 		err = check_text(r, value, why);

@@ -183,9 +183,8 @@ static int run_monitor(int argc, char **argv)
 	err = listen_open(&ln, &conf, why);
 	if (err)
 		fatalx("%s", why);
-	err = mon_new(&m, &conf, &ops, ln.fd);
-	if (err)
-		fatal(err, "start: monitor");
+	if (mon_new(&m, &conf, &ops, ln.fd, why))
+		fatalx("%s", why);
 	err = sandbox_user(&m->child_conf);
 	if (err)
 		fatal(err, "start: no user %s, nor nobody", conf.user);

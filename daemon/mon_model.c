@@ -193,6 +193,8 @@ static void describe(const struct mon_model *md, struct wire_model *w)
 		idle = relaxed(&ps->t_idle_ns);
 		now = loop_now();
 		w->idle_ns = idle && idle < now ? now - idle : 0;
+	} else if (md->state == WIRE_MODEL_RESIDENT) {
+		w->idle_ns = loop_now() - md->t_used;
 	}
 	memcpy(w->name, md->meta.name, sizeof(w->name));
 	if (md->obj[0])

@@ -67,15 +67,12 @@ static void drop_aside(void *arg, int fd)
 	loop_close(m->loop, fd);
 }
 
-int mon_pool_start(struct mon *m)
+int mon_pool_start(struct mon *m, char why[160])
 {
-	char why[160] = "";
 	int err = pool_open(&m->pool, &m->conf, why);
 
-	if (err) {
-		log_warnx("%s", why);
+	if (err)
 		return err;
-	}
 	log_info("pool: %s", m->pool.text);
 	err = m->pool.ops->list(&m->pool, take_found, m);
 	if (err)

@@ -350,16 +350,18 @@ static int watch_signals(struct mon *m)
 }
 
 int mon_new(struct mon **out, const struct conf *conf,
-	    const struct mon_ops *ops, int listen_fd)
+	    const struct mon_ops *ops, int listen_fd, char why[160])
 {
 	struct mon *m;
 	size_t i;
 	int err;
 
 	*out = NULL;
+	snprintf(why, 160, "start: no memory");
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
+	why[0] = 0;
 	m->conf = *conf;
 	m->child_conf = *conf;
 	m->ops = ops;
@@ -383,7 +385,7 @@ int mon_new(struct mon **out, const struct conf *conf,
 		err = -errno;
 		goto fail;
 	}
-	err = mon_pool_start(m);
+	err = mon_pool_start(m, why);
 	if (err)
 		goto fail;
 	m->idle.fn = idle_out;
@@ -403,6 +405,8 @@ int mon_new(struct mon **out, const struct conf *conf,
 	return 0;
 fail:
 	mon_free(m);
+	if (!why[0])
+		snprintf(why, 160, "start: %s", strerrordesc_np(-err));
 	return err;
 }
 

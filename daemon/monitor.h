@@ -223,8 +223,9 @@ struct mon {
 };
 
 /* monitor.c */
+/* 0, or -errno and a sentence. */
 int mon_new(struct mon **out, const struct conf *conf,
-	    const struct mon_ops *ops, int listen_fd);
+	    const struct mon_ops *ops, int listen_fd, char why[160]);
 void mon_free(struct mon *m);
 int mon_run(struct mon *m); /* until SIGTERM or idle; 0 or -errno */
 /* Take a connected socket (consumes @fd): also how tests connect. */
@@ -312,7 +313,8 @@ void mon_model_engine_up(struct mon *m);
 void mon_model_engine_down(struct mon *m, bool crashed);
 
 /* mon_pool.c */
-int mon_pool_start(struct mon *m); /* open it, list what is there */
+/* Open it, list what is there. 0, or -errno and a sentence. */
+int mon_pool_start(struct mon *m, char why[160]);
 void mon_pool_stop(struct mon *m);
 void mon_pool_sync(struct mon *m);  /* what the kernel took is forgotten */
 void mon_pool_watch(struct mon *m); /* pressure */

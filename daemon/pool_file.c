@@ -209,9 +209,11 @@ static int file_create(struct pool *p, uint64_t *bytes, uint32_t uid, int *fd,
 	(void)uid;
 	*bytes = (*bytes + p->page - 1) / p->page * p->page;
 	if (*bytes > have)
-		return pool_short(
-			why, f->huge ? "huge pages (nr_hugepages)" : "memory",
-			*bytes, have);
+		return pool_short(why,
+				  f->huge ? "huge pages (nr_hugepages)"
+				  : have < pool_mem_free() ? f->path
+							   : "memory",
+				  *bytes, have);
 	*fd = openat(f->dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (*fd < 0)
 		return pool_say(why, -errno, "pool: %.80s: %s", f->path,

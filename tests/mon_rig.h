@@ -370,6 +370,7 @@ static inline int mr_answer(int i, void *body, size_t max)
 static inline void mr_open(void)
 {
 	struct conf conf;
+	char why[160];
 	size_t i;
 
 	log_init("test", -1);
@@ -395,7 +396,7 @@ static inline void mr_open(void)
 	conf.handshake_ms = conf.parse_ms = 3600000;
 	snprintf(conf.pool, sizeof(conf.pool), "private");
 	mr.plan = 8192;
-	assert(!mon_new(&mr.m, &conf, &mr_ops, -1));
+	assert(!mon_new(&mr.m, &conf, &mr_ops, -1, why));
 	assert(!mon_engine_start(mr.m));
 	mr_say(mr_engine(), PROC_READY, NULL, 0);
 }

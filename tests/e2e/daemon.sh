@@ -23,7 +23,7 @@ for o in socket backend threads max-sessions handshake-ms sandbox; do
 done
 refuses 2 'threads: "x" is not a number' -o threads=x
 refuses 2 'threads: 99999 is out of range (0 to 1024)' -o threads=99999
-refuses 2 'no such option (nonsense)' -o nonsense=1
+refuses 2 'nonsense: no such option' -o nonsense=1
 refuses 2 'must be name=value' -o threads
 refuses 2 'no such backend (tpu)' -o backend=tpu
 refuses 2 'not understood (please)' please
