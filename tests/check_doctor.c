@@ -250,7 +250,7 @@ END_TEST
 START_TEST(module)
 {
 	is("module", DOCTOR_WARN, "not installed",
-	   "make kmod   # see kmod/README");
+	   "dkms install ./kmod   # in the sources");
 	put("lib/modules/6.1.0-49-amd64/modules.dep",
 	    "kernel/a.ko:\nupdates/dkms/hearth.ko.xz:\n");
 	is("module", DOCTOR_WARN, "not loaded", "modprobe hearth");

@@ -62,8 +62,8 @@ static void print_table(const struct hearth_model_info *info, int n)
 	for (i = 0; i < n; i++, info++) {
 		table_cell(&t, "%s", info->name);
 		table_cell(&t, "%s", model_state_name(info->state));
-		table_cell(&t, "%s", info->arch);
-		table_cell(&t, "%s", info->quant);
+		table_cell(&t, "%s", *info->arch ? info->arch : "-");
+		table_cell(&t, "%s", *info->quant ? info->quant : "-");
 		table_cell(&t, "%s", fmt_size(a, info->weight_bytes));
 		if (info->state == HEARTH_MODEL_RESIDENT) {
 			table_cell(&t, "-");

@@ -75,8 +75,7 @@ static void huge_pages(struct doctor *d, const struct doctor_huge *h)
 			   is_enough(h) ? "" : "; no room for a model");
 	else
 		doctor_say(d, DOCTOR_WARN, "huge pages", NULL,
-			   "of %s: none configured; weights lie in 4 KiB "
-			   "pages, which the kernel joins where it can",
+			   "of %s: none configured; weights lie in 4 KiB pages",
 			   a);
 	if (!is_enough(h))
 		doctor_fix(d, "sysctl -w " SYSCTL "=%llu",
@@ -125,8 +124,9 @@ static void module(struct doctor *d)
 			   strerror(-d->p.dev));
 	} else if (d->p.dev) {
 		doctor_say(d, DOCTOR_WARN, "module",
-			   is_installed(d) ? "modprobe hearth"
-					   : "make kmod   # see kmod/README",
+			   is_installed(d)
+				   ? "modprobe hearth"
+				   : "dkms install ./kmod   # in the sources",
 			   "not %s; weights can be kept in files instead",
 			   is_installed(d) ? "loaded" : "installed");
 	} else if (i->abi != HEARTH_DEV_ABI) {

