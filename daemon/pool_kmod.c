@@ -21,7 +21,6 @@
 
 struct kmod {
 	int dev;
-	uint32_t features;
 };
 
 _Static_assert(POOL_NAME == HEARTH_DEV_NAME, "names");
@@ -35,11 +34,11 @@ static int call(struct pool *p, unsigned long cmd, void *arg)
 
 /* Call @fn for each name; -ENOENT is the end. */
 static int each(struct pool *p,
-		void (*fn)(struct pool *p, const struct hearth_dev_list *l,
+		void (*fn)(struct pool *p, const struct hearth_dev_buf *l,
 			   void *arg),
 		void *arg)
 {
-	struct hearth_dev_list l = { 0 };
+	struct hearth_dev_buf l = { 0 };
 	int err;
 
 	while (!(err = call(p, HEARTH_DEV_IOC_LIST, &l))) {
@@ -50,16 +49,14 @@ static int each(struct pool *p,
 	return err == -ENOENT ? 0 : err;
 }
 
-static void drop_torn(struct pool *p, const struct hearth_dev_list *l,
-		      void *arg)
+static void drop_torn(struct pool *p, const struct hearth_dev_buf *l, void *arg)
 {
-	struct hearth_dev_destroy d = { .id = l->id };
+	struct hearth_dev_buf d = *l;
 
 	(void)arg;
 	if (l->seals & F_SEAL_FUTURE_WRITE)
 		return;
 	log_warnx("pool: dropping %.16s..., which was never finished", l->name);
-	memcpy(d.name, l->name, sizeof(d.name));
 	call(p, HEARTH_DEV_IOC_DESTROY, &d);
 }
 
@@ -85,7 +82,6 @@ static int check_dev(struct pool *p, char why[160])
 	if (pool_huge_read(&h, 0))
 		return pool_say(why, -ENODEV,
 				"module: this kernel has no huge pages");
-	k->features = info.features;
 	p->page = h.page;
 	err = pool_huge_use(p, info.nr_bufs, "module", why);
 	return err ? err : pool_lock(k->dev, HEARTH_DEV_PATH, why);
@@ -191,28 +187,14 @@ static int kmod_create(struct pool *p, uint64_t *bytes, uint32_t uid, int *fd,
 static int kmod_publish(struct pool *p, int fd, const char *name, uint32_t uid,
 			char why[160])
 {
-	struct hearth_dev_create c = { .memfd = fd, .uid = uid };
-	struct hearth_dev_destroy d = { 0 };
-	struct kmod *k = p->priv;
-	void *v = MAP_FAILED;
-	struct stat st;
+	struct hearth_dev_buf b = { .fd = fd, .uid = uid };
 	int err;
 
-	if (fstat(fd, &st) || fchmod(fd, 0400))
+	if (fchmod(fd, 0400))
 		return pool_say(why, -errno, "pool: fchmod: %s",
 				strerrordesc_np(errno));
-	snprintf(c.name, sizeof(c.name), "%s", name);
-	if (!(k->features & HEARTH_DEV_F_FOLIOS)) {
-		v = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE,
-			 MAP_SHARED, fd, 0);
-		if (v == MAP_FAILED)
-			return pool_say(why, -errno, "pool: mmap: %s",
-					strerrordesc_np(errno));
-		c.uaddr = (uint64_t)(uintptr_t)v;
-	}
-	err = call(p, HEARTH_DEV_IOC_CREATE, &c);
-	if (v != MAP_FAILED)
-		munmap(v, (size_t)st.st_size);
+	snprintf(b.name, sizeof(b.name), "%s", name);
+	err = call(p, HEARTH_DEV_IOC_CREATE, &b);
 	if (err)
 		return pool_say(why, err, "pool: the module refuses it: %s",
 				strerrordesc_np(-err));
@@ -220,15 +202,13 @@ static int kmod_publish(struct pool *p, int fd, const char *name, uint32_t uid,
 	if (!fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL))
 		return 0;
 	err = -errno;
-	memcpy(d.name, c.name, sizeof(d.name));
-	d.id = c.id;
-	call(p, HEARTH_DEV_IOC_DESTROY, &d);
+	call(p, HEARTH_DEV_IOC_DESTROY, &b);
 	return pool_say(why, err, "pool: seal: %s", strerrordesc_np(-err));
 }
 
 static int kmod_attach(struct pool *p, const char *name, int *fd)
 {
-	struct hearth_dev_get g = { .flags = HEARTH_DEV_RDONLY };
+	struct hearth_dev_buf g = { .flags = HEARTH_DEV_RDONLY };
 	int err;
 
 	snprintf(g.name, sizeof(g.name), "%s", name);
@@ -243,7 +223,7 @@ struct listing {
 	void *arg;
 };
 
-static void list_one(struct pool *p, const struct hearth_dev_list *l, void *arg)
+static void list_one(struct pool *p, const struct hearth_dev_buf *l, void *arg)
 {
 	struct pool_entry e = { .bytes = l->bytes,
 				.idle_ns = l->idle_ns,
@@ -266,7 +246,7 @@ static int kmod_list(struct pool *p,
 
 static int kmod_destroy(struct pool *p, const char *name)
 {
-	struct hearth_dev_destroy d = { 0 };
+	struct hearth_dev_buf d = { 0 };
 
 	snprintf(d.name, sizeof(d.name), "%s", name);
 	return call(p, HEARTH_DEV_IOC_DESTROY, &d);
@@ -274,7 +254,7 @@ static int kmod_destroy(struct pool *p, const char *name)
 
 static void kmod_touch(struct pool *p, const char *name)
 {
-	struct hearth_dev_destroy d = { 0 };
+	struct hearth_dev_buf d = { 0 };
 
 	snprintf(d.name, sizeof(d.name), "%s", name);
 	call(p, HEARTH_DEV_IOC_TOUCH, &d);

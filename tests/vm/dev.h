@@ -94,11 +94,10 @@ static inline int dev_call(int d, unsigned long cmd, void *arg)
 static inline int dev_create(int d, const char *name, const struct buf *b,
 			     uint32_t uid, uint64_t *id)
 {
-	struct hearth_dev_create c = { .memfd = b->fd, .uid = uid };
+	struct hearth_dev_buf c = { .fd = b->fd, .uid = uid };
 	int rc;
 
 	snprintf(c.name, sizeof(c.name), "%s", name);
-	c.uaddr = (uintptr_t)b->map;
 	rc = dev_call(d, HEARTH_DEV_IOC_CREATE, &c);
 	if (id)
 		*id = c.id;
@@ -109,7 +108,7 @@ static inline int dev_create(int d, const char *name, const struct buf *b,
 static inline int dev_get(int d, unsigned long cmd, const char *name,
 			  uint32_t flags, uint64_t *id)
 {
-	struct hearth_dev_get g = { .flags = flags };
+	struct hearth_dev_buf g = { .flags = flags };
 	int rc;
 
 	snprintf(g.name, sizeof(g.name), "%s", name);
@@ -123,7 +122,7 @@ static inline int dev_get(int d, unsigned long cmd, const char *name,
 static inline int dev_name(int d, unsigned long cmd, const char *name,
 			   uint64_t id)
 {
-	struct hearth_dev_destroy x = { .id = id };
+	struct hearth_dev_buf x = { .id = id };
 
 	snprintf(x.name, sizeof(x.name), "%s", name);
 	return dev_call(d, cmd, &x);
@@ -149,7 +148,7 @@ static inline uint64_t dev_used(int d, uint32_t uid)
 
 static inline void dev_destroy_all(int d)
 {
-	struct hearth_dev_list l = { .cookie = 0 };
+	struct hearth_dev_buf l = { .id = 0 };
 
 	while (!dev_call(d, HEARTH_DEV_IOC_LIST, &l))
 		dev_name(d, HEARTH_DEV_IOC_DESTROY, l.name, 0);

@@ -69,28 +69,59 @@ static void import(int dbuf, struct edu_import *im, unsigned int max_seg)
 		DIE("IMPORT: %s", strerror(errno));
 }
 
-/* Lines of the kernel's log that say the IOMMU stopped the device. */
-static unsigned int faults(void)
+/*
+ * Does the kernel's log say that the IOMMU stopped a write to @iova? It says so
+ * from an interrupt of its own.
+ */
+static bool faulted(uint64_t iova)
 {
 	static char log[1 << 20];
-	int n = klogctl(3, log, sizeof(log) - 1); /* SYSLOG_ACTION_READ_ALL */
-	unsigned int count = 0;
-	char *p = log;
+	char want[64], *p;
+	unsigned int i;
+	int n;
 
-	log[n > 0 ? n : 0] = 0;
-	while ((p = strstr(p, "DMAR: [DMA Write"))) {
-		count++;
-		p++;
+	snprintf(want, sizeof(want), "fault addr %#llx ",
+		 (unsigned long long)iova & ~4095ull);
+	for (i = 0; i < 100; i++) {
+		n = klogctl(3, log, sizeof(log) - 1); /* READ_ALL */
+		log[n > 0 ? n : 0] = 0;
+		for (p = strtok(log, "\n"); p; p = strtok(NULL, "\n"))
+			if (strstr(p, "DMAR: [DMA Write") && strstr(p, want)) {
+				printf("# %s\n", p);
+				return true;
+			}
+		usleep(50000);
 	}
-	return count;
+	return false;
 }
 
-static void pieces(int dbuf, unsigned int nents)
+/* Into how many pieces of contiguous memory a buffer falls, says /proc */
+static unsigned int contiguous(const struct buf *b)
 {
+	uint64_t entry, pfn, next = 0;
+	unsigned int n = 0;
+	size_t at;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	for (at = 0; at < b->bytes; at += HPAGE) {
+		if (pread(fd, &entry, 8, ((uintptr_t)b->map + at) / 4096 * 8) !=
+		    8)
+			DIE("/proc/self/pagemap: %s", strerror(errno));
+		pfn = entry & ((1ull << 55) - 1);
+		n += pfn != next;
+		next = pfn + HPAGE / 4096;
+	}
+	close(fd);
+	return n;
+}
+
+static void pieces(int dbuf, const struct buf *b)
+{
+	unsigned int nents = contiguous(b);
 	struct edu_import im;
 
 	import(dbuf, &im, 0);
-	check(im.pieces == nents, "as many pieces as CREATE said: %u of %u",
+	check(im.pieces == nents, "as many pieces as memory has: %u of %u",
 	      im.pieces, nents);
 	check(im.translated && im.phys && im.iova != im.phys,
 	      "the IOMMU is in between");
@@ -114,16 +145,15 @@ static void pieces(int dbuf, unsigned int nents)
 static void stale(uint64_t iova)
 {
 	struct edu_copy c = { .dst = iova, .len = EDU_MAX, .flags = EDU_RAW };
-	unsigned int before;
 	size_t k, bad = 0;
 	struct buf b;
 
 	if (buf_new(&b, (unsigned int)pages)) /* all there are */
 		DIE("the pages are not back");
 	memset(b.map, 0x5a, b.bytes);
-	before = faults();
 	check(!ioctl(edu, EDU_IOC_COPY, &c), "edu writes to the old address");
-	check(faults() > before, "the IOMMU faults: %u", faults() - before);
+	check(faulted(iova), "the IOMMU faults at %#llx",
+	      (unsigned long long)iova);
 	for (k = 0; k < b.bytes; k++)
 		bad += b.map[k] != 0x5a;
 	check(!bad, "no byte of what is there now has changed");
@@ -132,7 +162,7 @@ static void stale(uint64_t iova)
 
 static void test_edu(void)
 {
-	struct hearth_dev_create a = { .name = "dma", .uid = 1000 };
+	struct hearth_dev_buf a = { .name = "dma", .uid = 1000 };
 	struct edu_import im;
 	struct buf b;
 	int dbuf;
@@ -141,11 +171,10 @@ static void test_edu(void)
 	if (edu < 0)
 		DIE("/dev/hearth_edu: %s", strerror(errno));
 	buf_make(&b, N);
-	a.memfd = b.fd;
-	a.uaddr = (uintptr_t)b.map;
+	a.fd = b.fd;
 	check_rc(dev_call(d, HEARTH_DEV_IOC_CREATE, &a), 0, "CREATE");
 	dbuf = export("dma");
-	pieces(dbuf, a.nents);
+	pieces(dbuf, &b);
 	copy(&b);
 	import(dbuf, &im, 0);
 	close(dbuf);
@@ -188,7 +217,7 @@ static void test_drm(void)
 {
 	uint32_t handle = 0, again = 0;
 	int card = vgem(), dbuf, back = -1;
-	struct hearth_dev_list l = { 0 };
+	struct hearth_dev_buf l = { 0 };
 	struct buf b;
 
 	if (card < 0) {

@@ -91,7 +91,7 @@ static int do_touch(void)
 
 static int do_list(void)
 {
-	struct hearth_dev_list l = { .cookie = 0 };
+	struct hearth_dev_buf l = { .id = 0 };
 
 	return dev_call(dev, HEARTH_DEV_IOC_LIST, &l);
 }

@@ -91,40 +91,33 @@ static int some_fd(const struct buf *b)
 /* A request that is right but for what chance spoils; returns its size. */
 static size_t request(unsigned int nr, void *p)
 {
-	struct hearth_dev_create *c = p;
-	struct hearth_dev_get *g = p;
-	struct hearth_dev_destroy *d = p;
-	struct hearth_dev_list *l = p;
+	struct hearth_dev_buf *a = p;
 	struct hearth_dev_limit *m = p;
 	const struct buf *b = &set[rnd(SETS)];
 
 	switch (nr) {
 	case 1:
-		some_name(c->name);
-		c->memfd = some_fd(b);
-		c->uaddr =
-			rnd(12)	 ? (uintptr_t)b->map
-			: rnd(2) ? (uintptr_t)set[rnd(SETS)].map + rnd(3) * 4096
-				 : word();
-		c->uid = 1000 + rnd(3);
-		c->flags = rnd(20) ? 0 : (uint32_t)word();
-		c->resv = rnd(20) ? 0 : (uint32_t)word();
-		return sizeof(*c);
+		some_name(a->name);
+		a->fd = some_fd(b);
+		a->uid = 1000 + rnd(3);
+		a->flags = rnd(20) ? 0 : (uint32_t)word();
+		return sizeof(*a);
 	case 2:
 	case 3:
-		some_name(g->name);
-		g->flags = rnd(10) ? rnd(2) : (uint32_t)word();
-		return sizeof(*g);
+		some_name(a->name);
+		a->id = rnd(20) ? 0 : word();
+		a->flags = rnd(10) ? rnd(2) : (uint32_t)word();
+		return sizeof(*a);
 	case 4:
 	case 6:
-		some_name(d->name);
-		d->id = rnd(4) ? 0 : word();
-		return sizeof(*d);
+		some_name(a->name);
+		a->id = rnd(4) ? 0 : word();
+		a->flags = rnd(20) ? 0 : (uint32_t)word();
+		return sizeof(*a);
 	case 5:
-		l->cookie = rnd(3) ? 0 : word();
-		return sizeof(*l);
+		a->id = rnd(3) ? 0 : word();
+		return sizeof(*a);
 	case 7:
-		/* few, as the table of limits is finite */
 		m->uid = rnd(4) ? 1000 + rnd(3) : rnd(4) ? 2000 + rnd(64) : ~0u;
 		m->flags = rnd(6) ? 0 : rnd(4);
 		m->limit = rnd(4) ? ~0ull : word();
@@ -209,10 +202,9 @@ static void call(void)
 		return;
 	__atomic_add_fetch(&tally->ok[nr], 1, __ATOMIC_RELAXED);
 	if ((nr == 2 || nr == 3) && p == req && size >= n)
-		use(((struct hearth_dev_get *)req)->fd);
+		use(((struct hearth_dev_buf *)req)->fd);
 	if (nr == 1 && rnd(3) == 0)
-		fcntl(((struct hearth_dev_create *)req)->memfd, F_ADD_SEALS,
-		      F_SEAL_FUTURE_WRITE);
+		fcntl(set[rnd(SETS)].fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
 }
 
 /* Fresh memory for one of the buffers: what had it may live on in a name. */

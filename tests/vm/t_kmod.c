@@ -41,9 +41,9 @@ static bool file_has(const char *path, const char *a, const char *b)
 }
 
 /* What LIST says of a name; false if it has none such. */
-static bool listed(const char *name, struct hearth_dev_list *out)
+static bool listed(const char *name, struct hearth_dev_buf *out)
 {
-	struct hearth_dev_list l = { .cookie = 0 };
+	struct hearth_dev_buf l = { .id = 0 };
 
 	while (!dev_call(d, HEARTH_DEV_IOC_LIST, &l))
 		if (!strcmp(l.name, name)) {
@@ -55,7 +55,7 @@ static bool listed(const char *name, struct hearth_dev_list *out)
 
 static int open_of(const char *name)
 {
-	struct hearth_dev_list l;
+	struct hearth_dev_buf l;
 
 	return listed(name, &l) ? (int)l.open : -ENOENT;
 }
@@ -115,7 +115,7 @@ static void read_back(void)
 
 static void test_residency(void)
 {
-	struct hearth_dev_list l = { 0 };
+	struct hearth_dev_buf l = { 0 };
 	int status;
 	pid_t pid;
 
@@ -143,7 +143,7 @@ static void test_residency(void)
 /* An fd that cannot be told is not opened: the struct is in read-only memory */
 static void test_no_fd_leak(void)
 {
-	struct hearth_dev_get *g = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+	struct hearth_dev_buf *g = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int before, after;
 	struct buf b;
@@ -254,7 +254,7 @@ static void test_ids(void)
 /* What is there all the time is listed once, whatever comes and goes. */
 static void test_list(void)
 {
-	struct hearth_dev_list l = { .cookie = 0 };
+	struct hearth_dev_buf l = { .id = 0 };
 	struct buf b[8];
 	char name[32];
 	unsigned int i, seen[8] = { 0 }, other = 0, step = 0;
@@ -290,7 +290,7 @@ static void test_list(void)
 
 static void test_users(void)
 {
-	struct hearth_dev_list l = { 0 };
+	struct hearth_dev_buf l = { 0 };
 	struct buf b;
 	char *map;
 	int fd;
@@ -400,7 +400,7 @@ static void test_gigantic(void)
 	const char *left = "/sys/kernel/mm/hugepages/hugepages-1048576kB/"
 			   "free_hugepages";
 	struct buf b = { .bytes = 1ul << 30 };
-	struct hearth_dev_list l;
+	struct hearth_dev_buf l;
 	bool there;
 
 	put("/proc/sys/vm/compact_memory", "1");

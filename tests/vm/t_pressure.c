@@ -26,7 +26,7 @@ static void number(const char *file, unsigned long long v)
 
 static bool there(const char *name)
 {
-	struct hearth_dev_list l = { .cookie = 0 };
+	struct hearth_dev_buf l = { .id = 0 };
 
 	while (!dev_call(d, HEARTH_DEV_IOC_LIST, &l))
 		if (!strcmp(l.name, name))

@@ -69,7 +69,7 @@ static void *creator(void *arg)
 /* Half of them by an id that may be another buffer's by now. */
 static void *destroyer(void *arg)
 {
-	struct hearth_dev_list l;
+	struct hearth_dev_buf l;
 	uint64_t old[NAMES] = { 0 };
 	unsigned int i = 0;
 	char name[32];

@@ -17,15 +17,11 @@
 
 #define SEALED (F_SEAL_SHRINK | F_SEAL_GROW)
 
-static int d;	    /* the device */
-static bool folios; /* CREATE needs no mapping */
+static int d; /* the device */
 
 /* Any call's struct, with room for what a later version may add. */
 union call {
-	struct hearth_dev_create create;
-	struct hearth_dev_get get;
-	struct hearth_dev_destroy destroy;
-	struct hearth_dev_list list;
+	struct hearth_dev_buf buf;
 	struct hearth_dev_limit limit;
 	struct hearth_dev_info info;
 	char raw[512];
@@ -83,13 +79,13 @@ static void reject_names(const char *call, unsigned long cmd,
 			 const union call *base)
 {
 	const struct reject rows[] = {
-		{ "no name", FIELD(create, name), 0, "", -EINVAL },
-		{ "a slash", FIELD(create, name), 0, "a/b", -EINVAL },
-		{ "a space", FIELD(create, name), 0, "a b", -EINVAL },
-		{ "a line", FIELD(create, name), 0, "a\n", -EINVAL },
-		{ "a percent sign", FIELD(create, name), 0, "%s", -EINVAL },
-		{ "not ASCII", FIELD(create, name), 0, "\xc3\xa4", -EINVAL },
-		{ "a name without end", FIELD(create, name), 0, long_name,
+		{ "no name", FIELD(buf, name), 0, "", -EINVAL },
+		{ "a slash", FIELD(buf, name), 0, "a/b", -EINVAL },
+		{ "a space", FIELD(buf, name), 0, "a b", -EINVAL },
+		{ "a line", FIELD(buf, name), 0, "a\n", -EINVAL },
+		{ "a percent sign", FIELD(buf, name), 0, "%s", -EINVAL },
+		{ "not ASCII", FIELD(buf, name), 0, "\xc3\xa4", -EINVAL },
+		{ "a name without end", FIELD(buf, name), 0, long_name,
 		  -EINVAL },
 	};
 
@@ -129,24 +125,23 @@ static void reject_files(const union call *base, const struct buf *b)
 	fd[6] = open(path, O_RDONLY);
 	{
 		const struct reject rows[] = {
-			{ "no file", FIELD(create, memfd), -1ull, NULL,
-			  -EBADF },
-			{ "the device", FIELD(create, memfd), (uint32_t)d, NULL,
+			{ "no file", FIELD(buf, fd), -1ull, NULL, -EBADF },
+			{ "the device", FIELD(buf, fd), (uint32_t)d, NULL,
 			  -EINVAL },
-			{ "small pages", FIELD(create, memfd), (uint32_t)fd[0],
-			  NULL, -EINVAL },
-			{ "no seals", FIELD(create, memfd), (uint32_t)fd[1],
-			  NULL, -EINVAL },
-			{ "may grow", FIELD(create, memfd), (uint32_t)fd[2],
-			  NULL, -EINVAL },
-			{ "may shrink", FIELD(create, memfd), (uint32_t)fd[3],
-			  NULL, -EINVAL },
-			{ "empty", FIELD(create, memfd), (uint32_t)fd[4], NULL,
+			{ "small pages", FIELD(buf, fd), (uint32_t)fd[0], NULL,
 			  -EINVAL },
-			{ "pages missing", FIELD(create, memfd),
-			  (uint32_t)fd[5], NULL, -ENODATA },
-			{ "read-only", FIELD(create, memfd), (uint32_t)fd[6],
-			  NULL, -EACCES },
+			{ "no seals", FIELD(buf, fd), (uint32_t)fd[1], NULL,
+			  -EINVAL },
+			{ "may grow", FIELD(buf, fd), (uint32_t)fd[2], NULL,
+			  -EINVAL },
+			{ "may shrink", FIELD(buf, fd), (uint32_t)fd[3], NULL,
+			  -EINVAL },
+			{ "empty", FIELD(buf, fd), (uint32_t)fd[4], NULL,
+			  -EINVAL },
+			{ "pages missing", FIELD(buf, fd), (uint32_t)fd[5],
+			  NULL, -ENODATA },
+			{ "read-only", FIELD(buf, fd), (uint32_t)fd[6], NULL,
+			  -EACCES },
 		};
 
 		REJECT("CREATE", HEARTH_DEV_IOC_CREATE, base, rows);
@@ -155,87 +150,35 @@ static void reject_files(const union call *base, const struct buf *b)
 		close(fd[i]);
 }
 
-/* Where it matters @uaddr must be a writable mapping of that very file. */
-static void reject_maps(const union call *base, const struct buf *b)
-{
-	int prot = PROT_READ | PROT_WRITE, want[7], i;
-	struct buf other;
-	void *part, *priv, *ro;
-	static const int before_6_11[7] = { -EINVAL, -EINVAL, -ESTALE, -ESTALE,
-					    -EFAULT, -EFAULT, -EFAULT };
-
-	buf_make(&other, 2);
-	priv = mmap(NULL, b->bytes, prot, MAP_PRIVATE, b->fd, 0);
-	part = mmap(NULL, b->bytes, prot, MAP_SHARED, b->fd, 0);
-	ro = mmap(NULL, b->bytes, PROT_READ, MAP_SHARED, b->fd, 0);
-	if (priv == MAP_FAILED || part == MAP_FAILED || ro == MAP_FAILED)
-		DIE("mmap: %s", strerror(errno));
-	munmap((char *)part + HPAGE, b->bytes - HPAGE);
-	for (i = 0; i < 7; i++)
-		want[i] = before_6_11[i];
-	if (folios)
-		check(true, "this kernel pins without a mapping");
-	{
-		const struct reject rows[] = {
-			{ "no mapping", FIELD(create, uaddr), 0, NULL,
-			  want[0] },
-			{ "not aligned", FIELD(create, uaddr),
-			  (uintptr_t)b->map + 4096, NULL, want[1] },
-			{ "another file's mapping", FIELD(create, uaddr),
-			  (uintptr_t)other.map, NULL, want[2] },
-			{ "a private mapping", FIELD(create, uaddr),
-			  (uintptr_t)priv, NULL, want[3] },
-			{ "a read-only mapping", FIELD(create, uaddr),
-			  (uintptr_t)ro, NULL, want[4] },
-			{ "half a mapping", FIELD(create, uaddr),
-			  (uintptr_t)part, NULL, want[5] },
-			{ "an address of the kernel", FIELD(create, uaddr),
-			  0xffff888000000000ull, NULL, want[6] },
-		};
-
-		if (!folios)
-			REJECT("CREATE", HEARTH_DEV_IOC_CREATE, base, rows);
-	}
-	munmap(priv, b->bytes);
-	munmap(ro, b->bytes);
-	munmap(part, HPAGE);
-	buf_drop(&other);
-}
-
 static void reject_create(void)
 {
 	const struct reject rows[] = {
-		{ "a flag", FIELD(create, flags), 1, NULL, -EINVAL },
-		{ "another flag", FIELD(create, flags), 1u << 31, NULL,
-		  -EINVAL },
-		{ "nobody", FIELD(create, uid), -1u, NULL, -EINVAL },
-		{ "reserved", FIELD(create, resv), 1, NULL, -EINVAL },
-		{ "a name in use", FIELD(create, name), 0, "taken", -EEXIST },
+		{ "a flag", FIELD(buf, flags), 1, NULL, -EINVAL },
+		{ "another flag", FIELD(buf, flags), 1u << 31, NULL, -EINVAL },
+		{ "nobody", FIELD(buf, uid), -1u, NULL, -EINVAL },
+		{ "a name in use", FIELD(buf, name), 0, "taken", -EEXIST },
 	};
-	union call base = { .create = { .name = "good" } }, c;
+	union call base = { .buf = { .name = "good" } }, c;
 	struct buf b, taken;
 
 	buf_make(&b, 2);
 	buf_make(&taken, 1);
 	check_rc(dev_create(d, "taken", &taken, 0, NULL), 0, "CREATE");
-	base.create.memfd = b.fd;
-	base.create.uaddr = (uintptr_t)b.map;
+	base.buf.fd = b.fd;
 	c = base;
 	check(!dev_call(d, HEARTH_DEV_IOC_CREATE, &c) &&
-		      c.create.bytes == 2 * HPAGE && c.create.id &&
-		      c.create.hpage_shift == 21 && c.create.pin_ns &&
-		      c.create.nents >= 1 && c.create.nents <= 2,
+		      c.buf.bytes == 2 * HPAGE && c.buf.id &&
+		      c.buf.hpage_shift == 21,
 	      "CREATE: as it should be");
 	dev_name(d, HEARTH_DEV_IOC_DESTROY, "good", 0);
 	REJECT("CREATE", HEARTH_DEV_IOC_CREATE, &base, rows);
 	reject_names("CREATE", HEARTH_DEV_IOC_CREATE, &base);
 	reject_files(&base, &b);
-	reject_maps(&base, &b);
 	c = base;
-	memcpy(c.create.name, long_name, HEARTH_DEV_NAME - 1);
+	memcpy(c.buf.name, long_name, HEARTH_DEV_NAME - 1);
 	check_rc(dev_call(d, HEARTH_DEV_IOC_CREATE, &c), 0,
 		 "CREATE: the longest name");
-	check_rc(dev_name(d, HEARTH_DEV_IOC_DESTROY, c.create.name, 0), 0,
+	check_rc(dev_name(d, HEARTH_DEV_IOC_DESTROY, c.buf.name, 0), 0,
 		 "DESTROY: the longest name");
 	check_rc(dev_used(d, 0), HPAGE, "no refusal has left a charge");
 	dev_name(d, HEARTH_DEV_IOC_DESTROY, "taken", 0);
@@ -246,51 +189,53 @@ static void reject_create(void)
 static void reject_others(void)
 {
 	const struct reject get[] = {
-		{ "a name that is not", FIELD(get, name), 0, "none", -ENOENT },
-		{ "a flag", FIELD(get, flags), 2, NULL, -EINVAL },
-		{ "reserved", FIELD(get, resv), 1, NULL, -EINVAL },
+		{ "a name that is not", FIELD(buf, name), 0, "none", -ENOENT },
+		{ "a flag", FIELD(buf, flags), 2, NULL, -EINVAL },
+		{ "another id", FIELD(buf, id), 1, NULL, -ESTALE },
 	};
 	const struct reject export[] = {
-		{ "the flag of ATTACH", FIELD(get, flags), HEARTH_DEV_RDONLY,
+		{ "the flag of ATTACH", FIELD(buf, flags), HEARTH_DEV_RDONLY,
 		  NULL, -EINVAL },
 	};
 	const struct reject id[] = {
-		{ "a name that is not", FIELD(destroy, name), 0, "none",
-		  -ENOENT },
-		{ "another id", FIELD(destroy, id), 1, NULL, -ESTALE },
+		{ "a name that is not", FIELD(buf, name), 0, "none", -ENOENT },
+		{ "another id", FIELD(buf, id), 1, NULL, -ESTALE },
+		{ "the flag of ATTACH", FIELD(buf, flags), HEARTH_DEV_RDONLY,
+		  NULL, -EINVAL },
 	};
 	const struct reject limit[] = {
 		{ "a flag", FIELD(limit, flags), 2, NULL, -EINVAL },
 		{ "nobody", FIELD(limit, uid), -1u, NULL, -EINVAL },
 	};
 	const struct reject list[] = {
-		{ "after the last", FIELD(list, cookie), -1ull, NULL, -ENOENT },
+		{ "after the last", FIELD(buf, id), -1ull, NULL, -ENOENT },
+		{ "a flag", FIELD(buf, flags), 1, NULL, -EINVAL },
 	};
-	union call base = { .get = { .name = "good" } }, c;
+	union call base = { .buf = { .name = "good" } }, c;
 	struct buf b;
 
 	buf_make(&b, 1);
 	check_rc(dev_create(d, "good", &b, 0, NULL), 0, "CREATE");
 	c = base;
 	check_rc(dev_call(d, HEARTH_DEV_IOC_ATTACH, &c), 0, "ATTACH");
-	check((fcntl(c.get.fd, F_GETFL) & O_ACCMODE) == O_RDWR &&
-		      c.get.bytes == HPAGE && c.get.seals == SEALED,
+	check((fcntl(c.buf.fd, F_GETFL) & O_ACCMODE) == O_RDWR &&
+		      c.buf.bytes == HPAGE && c.buf.seals == SEALED,
 	      "ATTACH: what is not sealed is given writable");
-	close(c.get.fd);
+	close(c.buf.fd);
 	REJECT("ATTACH", HEARTH_DEV_IOC_ATTACH, &base, get);
 	reject_names("ATTACH", HEARTH_DEV_IOC_ATTACH, &base);
 	c = base;
 	check_rc(dev_call(d, HEARTH_DEV_IOC_EXPORT, &c), 0, "EXPORT");
-	check(lseek(c.get.fd, 0, SEEK_END) == HPAGE, "EXPORT: its size");
-	check(mmap(NULL, HPAGE, PROT_READ, MAP_SHARED, c.get.fd, 0) ==
+	check(lseek(c.buf.fd, 0, SEEK_END) == HPAGE, "EXPORT: its size");
+	check(mmap(NULL, HPAGE, PROT_READ, MAP_SHARED, c.buf.fd, 0) ==
 		      MAP_FAILED,
 	      "EXPORT: not to be mapped");
-	close(c.get.fd);
+	close(c.buf.fd);
 	REJECT("EXPORT", HEARTH_DEV_IOC_EXPORT, &base, get);
 	REJECT("EXPORT", HEARTH_DEV_IOC_EXPORT, &base, export);
 	reject_names("EXPORT", HEARTH_DEV_IOC_EXPORT, &base);
 	memset(&base, 0, sizeof(base));
-	strcpy(base.destroy.name, "good");
+	strcpy(base.buf.name, "good");
 	REJECT("TOUCH", HEARTH_DEV_IOC_TOUCH, &base, id);
 	reject_names("TOUCH", HEARTH_DEV_IOC_TOUCH, &base);
 	check_rc(dev_call(d, HEARTH_DEV_IOC_TOUCH, &base), 0, "TOUCH");
@@ -310,32 +255,24 @@ static void reject_others(void)
 struct version {
 	const char *what;
 	unsigned long cmd;
-	size_t bytes, least;
+	size_t bytes;
 };
-
-#define END(s, f)                             \
-	(offsetof(struct hearth_dev_##s, f) + \
-	 sizeof(((struct hearth_dev_##s *)NULL)->f))
 
 static const struct version versions[] = {
-	{ "INFO", HEARTH_DEV_IOC_INFO, sizeof(struct hearth_dev_info),
-	  END(info, features) },
-	{ "CREATE", HEARTH_DEV_IOC_CREATE, sizeof(struct hearth_dev_create),
-	  END(create, resv) },
-	{ "ATTACH", HEARTH_DEV_IOC_ATTACH, sizeof(struct hearth_dev_get),
-	  END(get, fd) },
-	{ "EXPORT", HEARTH_DEV_IOC_EXPORT, sizeof(struct hearth_dev_get),
-	  END(get, fd) },
-	{ "DESTROY", HEARTH_DEV_IOC_DESTROY, sizeof(struct hearth_dev_destroy),
-	  END(destroy, name) },
-	{ "LIST", HEARTH_DEV_IOC_LIST, sizeof(struct hearth_dev_list),
-	  END(list, name) },
-	{ "TOUCH", HEARTH_DEV_IOC_TOUCH, sizeof(struct hearth_dev_destroy),
-	  END(destroy, name) },
-	{ "LIMIT", HEARTH_DEV_IOC_LIMIT, sizeof(struct hearth_dev_limit),
-	  END(limit, used) },
+	{ "INFO", HEARTH_DEV_IOC_INFO, sizeof(struct hearth_dev_info) },
+	{ "CREATE", HEARTH_DEV_IOC_CREATE, sizeof(struct hearth_dev_buf) },
+	{ "ATTACH", HEARTH_DEV_IOC_ATTACH, sizeof(struct hearth_dev_buf) },
+	{ "EXPORT", HEARTH_DEV_IOC_EXPORT, sizeof(struct hearth_dev_buf) },
+	{ "DESTROY", HEARTH_DEV_IOC_DESTROY, sizeof(struct hearth_dev_buf) },
+	{ "LIST", HEARTH_DEV_IOC_LIST, sizeof(struct hearth_dev_buf) },
+	{ "TOUCH", HEARTH_DEV_IOC_TOUCH, sizeof(struct hearth_dev_buf) },
+	{ "LIMIT", HEARTH_DEV_IOC_LIMIT, sizeof(struct hearth_dev_limit) },
 };
 #define N_VERSIONS (sizeof(versions) / sizeof(versions[0]))
+_Static_assert(sizeof(struct hearth_dev_info) == 64 &&
+		       sizeof(struct hearth_dev_buf) == 144 &&
+		       sizeof(struct hearth_dev_limit) == 24,
+	       "what programs were built with");
 
 /* A call of @v with @bytes, where "good" is there unless it is to be made. */
 static int call_sized(const struct version *v, union call *c, struct buf *b,
@@ -343,18 +280,16 @@ static int call_sized(const struct version *v, union call *c, struct buf *b,
 {
 	int rc;
 
-	if (v->cmd == HEARTH_DEV_IOC_CREATE) {
-		c->create.memfd = b->fd;
-		c->create.uaddr = (uintptr_t)b->map;
-	} else {
+	if (v->cmd == HEARTH_DEV_IOC_CREATE)
+		c->buf.fd = b->fd;
+	else
 		dev_create(d, "good", b, 0, NULL);
-	}
-	if (v->bytes != sizeof(struct hearth_dev_limit) &&
-	    v->cmd != HEARTH_DEV_IOC_LIST && v->cmd != HEARTH_DEV_IOC_INFO)
-		strcpy(c->create.name, "good");
+	if (v->bytes == sizeof(c->buf))
+		strcpy(c->buf.name, "good");
 	rc = dev_call(d, sized(v->cmd, bytes), c);
-	if (!rc && v->bytes == sizeof(struct hearth_dev_get))
-		close(c->get.fd);
+	if (!rc && (v->cmd == HEARTH_DEV_IOC_ATTACH ||
+		    v->cmd == HEARTH_DEV_IOC_EXPORT))
+		close(c->buf.fd);
 	dev_name(d, HEARTH_DEV_IOC_DESTROY, "good", 0);
 	return rc;
 }
@@ -369,11 +304,8 @@ static void test_versions(void)
 	buf_make(&b, 1);
 	for (v = versions; v < versions + N_VERSIONS; v++) {
 		memset(&c, 0, sizeof(c));
-		snprintf(what, sizeof(what), "%s: an earlier struct", v->what);
-		check_rc(call_sized(v, &c, &b, v->least), 0, what);
-		memset(&c, 0, sizeof(c));
 		snprintf(what, sizeof(what), "%s: too short", v->what);
-		check_rc(call_sized(v, &c, &b, v->least - 1), -EINVAL, what);
+		check_rc(call_sized(v, &c, &b, v->bytes - 1), -EINVAL, what);
 		memset(&c, 0, sizeof(c));
 		snprintf(what, sizeof(what), "%s: a later struct", v->what);
 		check_rc(call_sized(v, &c, &b, v->bytes + 64), 0, what);
@@ -421,7 +353,7 @@ static void all_refused(const char *who)
 
 	for (i = 0; i < N_VERSIONS; i++) {
 		memset(&c, 0, sizeof(c));
-		strcpy(c.create.name, "good");
+		strcpy(c.buf.name, "good");
 		snprintf(what, sizeof(what), "%s: %s", who, versions[i].what);
 		check_rc(dev_call(d, versions[i].cmd, &c), -EPERM, what);
 	}
@@ -492,7 +424,6 @@ int main(void)
 
 	count_init();
 	d = dev_open();
-	folios = dev_info(d).features & HEARTH_DEV_F_FOLIOS;
 	reject_create();
 	reject_others();
 	test_versions();
