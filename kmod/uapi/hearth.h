@@ -97,6 +97,8 @@ struct hearth_dev_buf {
 	__u32 open;
 };
 
+#define HEARTH_DEV_SET (1u << 0) /* LIMIT: sets */
+
 /**
  * struct hearth_dev_limit - a user's quota
  * @uid:   in
@@ -104,7 +106,6 @@ struct hearth_dev_buf {
  * @limit: in/out: bytes; ~0 is "as max_uid_bytes says"
  * @used:  out
  */
-#define HEARTH_DEV_SET (1u << 0)
 struct hearth_dev_limit {
 	__u32 uid;
 	__u32 flags;
