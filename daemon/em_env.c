@@ -62,6 +62,14 @@ void em_say(struct em *em, enum proc_type type, const void *body, size_t n)
 		em->exit = true;
 }
 
+static bool settled(void *arg)
+{
+	struct em *em = arg;
+	struct pollfd p = { .fd = em->ctl.fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) <= 0;
+}
+
 /* MemAvailable less a reserve for everybody else. */
 static uint64_t mem_free(struct em *em)
 {
@@ -115,6 +123,7 @@ int em_env_open(struct em *em, struct engine_env *env)
 				    .now_ns = now,
 				    .wake = wake,
 				    .notify = notify,
+				    .settled = settled,
 				    .mem_available = mem_available };
 	em->aio_always = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
 	em->meminfo = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);

@@ -140,8 +140,23 @@ static void end_all(struct engine *e, struct session *s, int err)
 
 	for (i = 0; i < s->l.n_slots && s->n_live; i++)
 		if (engine_live(&s->reqs[i]))
-			engine_end(e, &s->reqs[i],
-				   err ? RING_FIN_ERROR : RING_FIN_CANCEL, err);
+			engine_end(e, &s->reqs[i], RING_FIN_ERROR, err);
+}
+
+/*
+ * Nothing is said of it: the client has gone, or the daemon goes, and then the
+ * client is to see a request that was cut off and not one that has ended.
+ */
+static void drop_all(struct engine *e, struct session *s)
+{
+	uint32_t i;
+
+	for (i = 0; i < s->l.n_slots; i++) {
+		if (!engine_live(&s->reqs[i]))
+			continue;
+		engine_count(&e->st->n_cancelled, 1);
+		unschedule(e, &s->reqs[i]);
+	}
 }
 
 /* ------------------------------------------------------------- sessions */
@@ -219,7 +234,7 @@ void engine_session_end(struct engine *e, uint64_t id)
 	s = *p;
 	if (!s)
 		return;
-	end_all(e, s, 0);
+	drop_all(e, s);
 	*p = s->next;
 	e->flows[s->flow].n_sessions--;
 	engine_count(&e->st->n_sessions, (uint64_t)-1);
@@ -294,7 +309,8 @@ void engine_queue(struct engine *e, struct model *m, struct req *r)
 	sched_add(&m->sched, r);
 }
 
-static void run(struct engine *e, struct session *s,
+/* Return: is it dealt with? */
+static bool run(struct engine *e, struct session *s,
 		const struct session_cmd *cmd)
 {
 	struct engine_flow *f = &e->flows[s->flow];
@@ -302,25 +318,28 @@ static void run(struct engine *e, struct session *s,
 	struct req *r;
 
 	if (!session_granted(s, cmd->run.model)) {
+		if (e->env.settled && !e->env.settled(e->env.arg))
+			return false;
 		refuse(s, cmd, RING_BAD_MODEL, -ENOENT, cmd->run.model, 0);
-		return;
+		return true;
 	}
 	if (!m) {
 		refuse(s, cmd, RING_NOT_READY, -EAGAIN, cmd->run.model, 0);
-		return;
+		return true;
 	}
 	if (e->conf->max_requests_uid &&
 	    f->n_reqs >= e->conf->max_requests_uid) {
 		refuse(s, cmd, RING_TOO_MANY, -EAGAIN, f->n_reqs + 1,
 		       e->conf->max_requests_uid);
-		return;
+		return true;
 	}
 	if (session_accept(s, cmd, &m->lim, engine_now(e), &r))
-		return;
+		return true;
 	r->age = next_age(e);
 	f->n_reqs++;
 	engine_count(&e->st->n_requests, 1);
 	engine_queue(e, m, r);
+	return true;
 }
 
 /* Is all that the session may use here, or gone? */
@@ -351,7 +370,8 @@ static bool poll_session(struct engine *e, struct session *s)
 		case SESSION_HANDLED:
 			continue;
 		case SESSION_RUN:
-			run(e, s, &cmd);
+			if (!run(e, s, &cmd))
+				return true;
 			break;
 		case SESSION_CANCEL:
 			engine_end(e, cmd.req, RING_FIN_CANCEL, 0);

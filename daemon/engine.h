@@ -27,6 +27,9 @@ struct engine;
  * @wake:   wake the client of a session: a futex on @word, and its eventfd
  *          (bits of RING_WAIT_*)
  * @notify: a message to the monitor; may be called from any engine function
+ * @settled: has all been handed in that the monitor has said so far? NULL: yes.
+ *          Asked before a request is refused for lack of a grant: that may be
+ *          on its way, but was sent before the client was told
  * @alloc, @free: memory (calloc semantics); NULL: libc's
  * @mem_available: bytes of memory a new KV cache may take at most (MemAvailable
  *          of /proc/meminfo); NULL: unknown, then a moderate default is used
@@ -38,6 +41,7 @@ struct engine_env {
 		     uint32_t how);
 	void (*notify)(void *arg, enum proc_type type, const void *body,
 		       size_t n);
+	bool (*settled)(void *arg);
 	void *(*alloc)(void *arg, size_t n);
 	void (*free)(void *arg, void *p);
 	uint64_t (*mem_available)(void *arg);
