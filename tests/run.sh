@@ -103,9 +103,11 @@ vm() {
 	done
 }
 
+# Those that say "# long" only where there is time.
 vm_scenarios() {
 	local f for
 	for f in tests/vm/guest/*.sh; do
+		[ -z "${HEARTH_LONG:-}" ] && grep -qx '# long' "$f" && continue
 		for=$(sed -n 's/^# kernels: //p' "$f")
 		case " ${for:-6.1 6.12} " in
 		*" $1 "*) basename "$f" .sh ;;

@@ -9,13 +9,11 @@
 model=/models/big.gguf
 bytes=$(stat -c %s $model)
 
-read_bytes() {
-	n=0
+# io FIELD: of all that run, and of their children that have ended
+io() {
 	for p in $(pidof hearthd); do
-		r=$(awk '/^read_bytes/ { print $2 }' "/proc/$p/io")
-		n=$((n + r))
-	done
-	echo $n
+		cat "/proc/$p/io"
+	done | awk -v f="$1:" '$1 == f { n += $2 } END { print n + 0 }'
 }
 
 # What the daemon needed to attach it, in us; here the engine maps it, too.
@@ -23,8 +21,11 @@ attach_us() {
 	hearth ps --json | awk -F'[:,]' '/"load_ns"/ { printf "%d", $2 / 1000 }'
 }
 
-# again PROVIDER: kill everything, start, answer: nothing may be read
+# again PROVIDER: kill everything, in the middle of an answer; start, answer:
+# nothing may be read
 again() {
+	hearth run --raw -n 100 $model Hi >/dev/null 2>&1 &
+	usleep 200000
 	kill_all
 	drop_caches
 	# names and inodes are no bytes of the file
@@ -35,14 +36,16 @@ again() {
 	read1=$(disk_read)
 	is "$1: the same answer" test "$first" = "$second"
 	is "$1: no sector read" test "$read0" = "$read1"
-	is "$1: no process read from a disk" test "$(read_bytes)" = 0
+	is "$1: no process read from a disk" test "$(io read_bytes)" = 0
+	# /proc, and the model image out of the pool
+	is "$1: nor much at all" test "$(io rchar)" -lt $((bytes / 16))
 	us=$(attach_us)
-	result survive "$1" "$bytes bytes, sectors $((read1 - read0))," \
-		"attached in $us us"
+	result survive "$1" "$bytes bytes, attached in $us us: sectors 0," \
+		"read_bytes 0, rchar $(io rchar)"
 	[ "$us" -ge "$best" ] || best=$us
 }
 
-# look PROVIDER: load and answer, then survive it three times
+# look PROVIDER: load and answer, then survive it
 look() {
 	start -o pool="$1"
 	first=$(answer $model 3)
@@ -50,9 +53,11 @@ look() {
 	read0=$(disk_read)
 	is "$1: read from the disk" test "$((read0 * 512))" -ge "$bytes"
 	best=999999999
-	again "$1"
-	again "$1"
-	again "$1"
+	n=$(if [ -n "${long:-}" ]; then echo 10; else echo 2; fi)
+	while [ "$n" -gt 0 ]; do
+		again "$1"
+		n=$((n - 1))
+	done
 	# 20 ms is the aim; this processor is emulated, about ten times slower
 	is "$1: attached in 200 ms at best" test "$best" -le 200000
 	stop

@@ -3,6 +3,7 @@
 # systemd.sh - the units under a real systemd: restarts, kills and a hang, and
 # the weights are there each time.
 # kernels: 6.1
+# long
 # shellcheck source=tests/vm/guest/lib.inc
 . /guest/lib.inc
 [ -x /bin/systemd ] || {
