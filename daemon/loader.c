@@ -16,12 +16,15 @@
 #include "loop.h"
 #include "object.h"
 
-#define UNIT_BYTES   (1u << 20) /* a unit is closed when it has so many */
-#define STRIPE_BYTES (8u << 20) /* of the object, whose pages come together */
-#define MAX_THREADS  32
-#define HASH_RUN     16 /* blocks hashed side by side */
-#define TELL_NS	     50000000u
-#define WHY	     160
+#define UNIT_BYTES    (1u << 20) /* a unit is closed when it has so many */
+#define STRIPES_AHEAD 8
+#define MAX_THREADS   32
+#define HASH_RUN      16 /* blocks hashed side by side */
+#define TELL_NS	      50000000u
+#define WHY	      160
+
+/* Some of the object, whose pages come together. */
+enum { STRIPE_NONE, STRIPE_COMES, STRIPE_THERE };
 
 struct loader {
 	const struct backend_ops *ops;
@@ -36,8 +39,8 @@ struct loader {
 	uint64_t unit_bytes; /* of the longest, in whole blocks */
 	struct hash_tree tree[IMAGE_MAX_FILES];
 	struct object object;
-	uint8_t *present; /* stripes of the object that are there */
-	pthread_mutex_t pages;
+	_Atomic uint8_t *stripes;
+	uint64_t stripe; /* bytes */
 	const struct loader_way *way;
 	_Atomic int err; /* the first one; owns why */
 	char why[WHY];
@@ -169,7 +172,6 @@ int loader_new(struct loader **out, const struct backend_ops *ops,
 	snprintf(why, WHY, "no memory for the plan of a load");
 	if (!ld)
 		return ret;
-	pthread_mutex_init(&ld->pages, NULL);
 	ld->ops = ops;
 	ld->im = im;
 	ld->rd = rd;
@@ -216,10 +218,9 @@ void loader_free(struct loader *ld)
 	for (i = 0; i < IMAGE_MAX_FILES; i++)
 		hash_tree_fini(&ld->tree[i]);
 	object_unmap(&ld->object);
-	free(ld->present);
+	free(ld->stripes);
 	free(ld->units);
 	free(ld->lay.pieces);
-	pthread_mutex_destroy(&ld->pages);
 	free(ld);
 }
 
@@ -230,22 +231,48 @@ const struct backend_layout *loader_layout(const struct loader *ld)
 
 /* ------------------------------------------------------------------- fill */
 
-static int get_pages(struct loader *ld, uint64_t off, uint64_t bytes)
+/* Its pages, if nobody else has them or gets them. */
+static int get_stripe(struct loader *ld, uint64_t i, char why[160])
 {
-	uint64_t i = off / STRIPE_BYTES, at, n;
+	uint64_t at = i * ld->stripe, n = ld->lay.bytes - at;
+	uint8_t none = STRIPE_NONE;
+	int ret;
+
+	if (!atomic_compare_exchange_strong(&ld->stripes[i], &none,
+					    STRIPE_COMES))
+		return 0;
+	ret = object_present(&ld->object, at, n < ld->stripe ? n : ld->stripe,
+			     why);
+	if (ret)
+		return ret;
+	atomic_store(&ld->stripes[i], STRIPE_THERE);
+	return 0;
+}
+
+/*
+ * Pages cost as much as reading does, so no thread waits for those that
+ * another one gets while there are some ahead to get.
+ */
+static int get_pages(struct loader *ld, uint64_t off, uint64_t bytes,
+		     char why[160])
+{
+	uint64_t n = (ld->lay.bytes + ld->stripe - 1) / ld->stripe;
+	uint64_t i = off / ld->stripe, end, ahead;
 	int ret = 0;
 
-	pthread_mutex_lock(&ld->pages);
-	for (; !ret && bytes && i <= (off + bytes - 1) / STRIPE_BYTES; i++) {
-		if (ld->present[i])
-			continue;
-		at = i * STRIPE_BYTES;
-		n = ld->lay.bytes - at;
-		ret = object_present(&ld->object, at,
-				     n < STRIPE_BYTES ? n : STRIPE_BYTES);
-		ld->present[i] = !ret;
+	end = bytes ? (off + bytes - 1) / ld->stripe + 1 : i;
+	for (; !ret && i < end; i++) {
+		ret = get_stripe(ld, i, why);
+		ahead = i + 1;
+		while (!ret && atomic_load(&ld->stripes[i]) != STRIPE_THERE) {
+			if (atomic_load(&ld->err))
+				return -ECANCELED;
+			if (ahead < n && ahead < i + STRIPES_AHEAD)
+				ret = get_stripe(ld, ahead++, why);
+			else
+				sched_yield();
+		}
 	}
-	pthread_mutex_unlock(&ld->pages);
 	return ret;
 }
 
@@ -289,13 +316,9 @@ static int pack_unit(struct loader *ld, const struct unit *u,
 	for (i = u->piece0; i < u->piece1; i++) {
 		p = &ld->lay.pieces[i];
 		t0 = loop_now();
-		ret = get_pages(ld, p->dst, p->dst_bytes);
-		if (ret) {
-			snprintf(why, WHY,
-				 "object: no memory for its byte %llu",
-				 (unsigned long long)p->dst);
+		ret = get_pages(ld, p->dst, p->dst_bytes, why);
+		if (ret)
 			return ret;
-		}
 		t1 = loop_now();
 		ret = ld->ops->pack(ld->im, p, data + (p->off - down(u->from)),
 				    ld->object.p, why);
@@ -455,6 +478,7 @@ static void finish(struct loader *ld, uint8_t digest[HASH_BYTES])
 {
 	unsigned int which;
 	char why[WHY];
+	int ret;
 
 	check_seams(ld);
 	if (reader_check(ld->rd, &which)) {
@@ -463,8 +487,9 @@ static void finish(struct loader *ld, uint8_t digest[HASH_BYTES])
 		fail(ld, -ESTALE, why);
 	}
 	/* What no piece covers is there, too. */
-	if (get_pages(ld, 0, ld->lay.bytes))
-		fail(ld, -ENOMEM, "object: no memory for all of it");
+	ret = get_pages(ld, 0, ld->lay.bytes, why);
+	if (ret)
+		fail(ld, ret, why);
 	if (!atomic_load(&ld->err))
 		digest_all(ld, digest);
 }
@@ -483,8 +508,10 @@ int loader_fill(struct loader *ld, int object, const struct loader_way *way,
 	ret = object_map_write(&ld->object, object, ld->lay.bytes, why);
 	if (ret)
 		return ret;
-	ld->present = calloc(ld->lay.bytes / STRIPE_BYTES + 1, 1);
-	ret = ld->present ? reader_start(ld->rd, ld->units, ld->n_units,
+	ld->stripe = ld->object.page > OBJECT_HUGE ? ld->object.page
+						   : OBJECT_HUGE;
+	ld->stripes = calloc(ld->lay.bytes / ld->stripe + 1, 1);
+	ret = ld->stripes ? reader_start(ld->rd, ld->units, ld->n_units,
 					 ld->unit_bytes,
 					 way->n_threads < MAX_THREADS
 						 ? way->n_threads

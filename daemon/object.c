@@ -31,6 +31,8 @@ static int map(struct object *o, int fd, uint64_t bytes, int prot,
 	struct stat st;
 	size_t len, room;
 	uint8_t *p, *at;
+	uint64_t page;
+	int err;
 
 	memset(o, 0, sizeof(*o));
 	if (!bytes)
@@ -41,10 +43,9 @@ static int map(struct object *o, int fd, uint64_t bytes, int prot,
 		return -EBADMSG;
 	}
 	/* hugetlbfs maps and unmaps whole pages only */
-	len = round_up(bytes,
-		       st.st_blksize > 4096 ? (uint64_t)st.st_blksize : 4096);
-	room = st.st_blksize > (long)OBJECT_HUGE ? (size_t)st.st_blksize
-						 : OBJECT_HUGE;
+	page = st.st_blksize > 4096 ? (uint64_t)st.st_blksize : 4096;
+	len = round_up(bytes, page);
+	room = page > OBJECT_HUGE ? page : OBJECT_HUGE;
 	p = mmap(NULL, len + room, PROT_NONE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
@@ -60,11 +61,16 @@ static int map(struct object *o, int fd, uint64_t bytes, int prot,
 	}
 	o->p = p;
 	o->bytes = len;
+	o->page = page;
 	return 0;
 fail:
-	snprintf(why, WHY, "object: %llu bytes cannot be mapped (%s)",
-		 (unsigned long long)bytes, strerrordesc_np(errno));
-	return errno ? -errno : -ENOMEM;
+	err = errno ? errno : ENOMEM;
+	snprintf(why, WHY,
+		 "object: %llu bytes of %llu KiB pages cannot be "
+		 "mapped (%s)",
+		 (unsigned long long)bytes, (unsigned long long)(page >> 10),
+		 strerrordesc_np(err));
+	return -err;
 }
 
 int object_map(struct object *o, int fd, uint64_t bytes, char why[160])
@@ -89,24 +95,43 @@ int object_map_write(struct object *o, int fd, uint64_t bytes, char why[160])
 	return map(o, fd, bytes, PROT_READ | PROT_WRITE, why);
 }
 
-int object_present(struct object *o, uint64_t off, uint64_t bytes)
+/* EFAULT: a write would have been a SIGBUS. */
+static int no_room(const struct object *o, uint64_t off, uint64_t bytes,
+		   int err, char why[160])
+{
+	char in[64] = "no memory";
+
+	if (err == EFAULT)
+		snprintf(in, sizeof(in),
+			 "its file system (%llu KiB pages) has no room",
+			 (unsigned long long)(o->page >> 10));
+	snprintf(why, WHY, "object: %s for bytes %llu to %llu of %llu", in,
+		 (unsigned long long)off, (unsigned long long)(off + bytes),
+		 (unsigned long long)o->bytes);
+	return err == EFAULT ? -ENOSPC : -err;
+}
+
+int object_present(struct object *o, uint64_t off, uint64_t bytes,
+		   char why[160])
 {
 	uint8_t *at = (uint8_t *)o->p + off;
 	uint64_t whole = bytes / OBJECT_HUGE * OBJECT_HUGE, i;
 
 	/*
 	 * A page where there is none is a page of zeros when shmem is made
-	 * huge, which costs less than many small ones. One must be there. On
-	 * hugetlbfs, or where it cannot be done, this fails and nothing is
-	 * lost.
+	 * huge, which costs less than many small ones. One must be there.
+	 * Where it cannot be done this fails and nothing is lost.
 	 */
-	for (i = 0; i < whole; i += OBJECT_HUGE)
-		if (madvise(at + i, 4096, MADV_POPULATE_WRITE))
-			break;
-	if (whole && i == whole)
-		madvise(at, whole, MADV_COLLAPSE);
-	return madvise(at, round_up(bytes, 4096), MADV_POPULATE_WRITE) ? -ENOMEM
-								       : 0;
+	if (o->page == 4096) {
+		for (i = 0; i < whole; i += OBJECT_HUGE)
+			if (madvise(at + i, 4096, MADV_POPULATE_WRITE))
+				break;
+		if (whole && i == whole)
+			madvise(at, whole, MADV_COLLAPSE);
+	}
+	if (madvise(at, round_up(bytes, 4096), MADV_POPULATE_WRITE))
+		return no_room(o, off, bytes, errno, why);
+	return 0;
 }
 
 void object_unmap(struct object *o)

@@ -10,9 +10,15 @@
 
 #define OBJECT_HUGE (2u << 20)
 
+/**
+ * struct object - a mapping
+ * @bytes: mapped
+ * @page:  what it is made of, as its file system says
+ */
 struct object {
 	void *p;
-	size_t bytes; /* mapped */
+	size_t bytes;
+	uint64_t page;
 };
 
 /**
@@ -28,9 +34,12 @@ int object_map_write(struct object *o, int fd, uint64_t bytes, char why[160]);
 /**
  * object_present() - have pages of a writable mapping, huge ones if possible
  * @off, @bytes: multiples of OBJECT_HUGE, but for the end of the object
- * Return: 0 or -ENOMEM: there are none. Memory is never overcommitted after it.
+ *
+ * Return: 0, or -ENOSPC or -ENOMEM with a sentence: there are none. After it
+ * no write to them can fail, whatever else fills the file system.
  */
-int object_present(struct object *o, uint64_t off, uint64_t bytes);
+int object_present(struct object *o, uint64_t off, uint64_t bytes,
+		   char why[160]);
 
 void object_unmap(struct object *o);
 

@@ -8,13 +8,18 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../daemon/loader_priv.h"
+#include "../daemon/object.h"
+#include "../daemon/pool_priv.h"
 
 #define TENSORS 40
 
@@ -262,6 +267,199 @@ START_TEST(test_changes)
 }
 END_TEST
 
+/* Fill @object, of whatever size it is. */
+static int fill(const struct file *f, int object, uint64_t *bytes,
+		char why[160])
+{
+	struct backend_progress pg = { 0 };
+	struct loader_way way = { .n_threads = 2, .pg = &pg };
+	uint8_t d[HASH_BYTES];
+	struct loader *ld;
+	struct reader *rd;
+	int ret;
+
+	ck_assert_int_eq(reader_open(&rd, &f->fd, 1, why), 0);
+	ck_assert_int_eq(loader_new(&ld, &copy_ops, &f->im, rd, why), 0);
+	*bytes = loader_layout(ld)->bytes;
+	if (ftruncate(object, (off_t)((*bytes + OBJECT_HUGE - 1) &
+				      ~(uint64_t)(OBJECT_HUGE - 1))))
+		ret = -errno;
+	else
+		ret = loader_fill(ld, object, &way, d, why);
+	loader_free(ld);
+	reader_close(rd);
+	return ret;
+}
+
+static void put(const char *path, const char *fmt, unsigned int id)
+{
+	int fd = open(path, O_WRONLY);
+
+	ck_assert_int_gt(dprintf(fd, fmt, id), 0);
+	close(fd);
+}
+
+/* Where this process may mount. */
+static bool own_mounts(void)
+{
+	unsigned int uid = getuid(), gid = getgid();
+
+	if (!unshare(CLONE_NEWNS))
+		return true;
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
+		return false;
+	put("/proc/self/setgroups", "deny", 0);
+	put("/proc/self/uid_map", "0 %u 1", uid);
+	put("/proc/self/gid_map", "0 %u 1", gid);
+	return true;
+}
+
+/* A file system that fills up meanwhile: an error, and no signal. */
+START_TEST(test_no_room)
+{
+	char dir[] = "/var/tmp/check_loader.XXXXXX", why[160] = "";
+	struct file f;
+	uint64_t bytes;
+	int object, ret;
+
+	if (!own_mounts()) {
+		printf("no room: not tried, no namespace (%s)\n",
+		       strerror(errno));
+		return;
+	}
+	seed = 13;
+	piece_bytes = 1 << 19;
+	spoiled = -1;
+	make(&f, 1000000);
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	ret = mount("none", dir, "tmpfs", 0,
+		    _i ? "size=5m,huge=always" : "size=5m");
+	ck_assert_msg(!ret || _i, "tmpfs: %s", strerror(errno));
+	if (!ret) {
+		object = open(dir, O_TMPFILE | O_RDWR, 0600);
+		ck_assert_int_ge(object, 0);
+		ret = fill(&f, object, &bytes, why);
+		ck_assert_uint_gt(bytes, 5u << 20);
+		ck_assert_msg(ret == -ENOSPC, "%d, %s", ret, why);
+		ck_assert_msg(strstr(why, "KiB pages) has no room for bytes"),
+			      "%s", why);
+		close(object);
+		umount(dir);
+	}
+	rmdir(dir);
+	unmake(&f);
+}
+END_TEST
+
+/* Huge pages that are not there. */
+START_TEST(test_no_huge)
+{
+	char why[160] = "";
+	struct pool_huge h;
+	struct file f;
+	uint64_t bytes;
+	int object, ret;
+
+	object = memfd_create("object", MFD_HUGETLB);
+	if (object < 0 || pool_huge_read(&h, 0) || h.free) {
+		printf("no huge pages: not tried, %llu are free\n",
+		       object < 0 ? 0 : (unsigned long long)h.free);
+		return;
+	}
+	seed = 13;
+	piece_bytes = 1 << 19;
+	spoiled = -1;
+	make(&f, 1000000);
+	ret = fill(&f, object, &bytes, why);
+	ck_assert_msg(ret == -ENOMEM, "%d, %s", ret, why);
+	ck_assert_msg(strstr(why, "KiB pages cannot be mapped"), "%s", why);
+	close(object);
+	unmake(&f);
+}
+END_TEST
+
+/* KiB of a field of /proc/self/smaps, of the mapping that begins at @p. */
+static uint64_t smaps(const void *p, const char *field)
+{
+	unsigned long long from, to, kib = 0;
+	size_t n = strlen(field);
+	bool here = false;
+	char line[512];
+	FILE *s = fopen("/proc/self/smaps", "r");
+
+	ck_assert_ptr_nonnull(s);
+	while (fgets(line, sizeof(line), s)) {
+		if (sscanf(line, "%llx-%llx ", &from, &to) == 2)
+			here = from == (uintptr_t)p;
+		else if (here && !strncmp(line, field, n) && line[n] == ':')
+			sscanf(line + n + 1, "%llu", &kib);
+	}
+	fclose(s);
+	return kib;
+}
+
+/* Can this kernel make shmem huge, now? */
+static bool can_collapse(void)
+{
+	struct object o;
+	char why[160];
+	bool can;
+	int fd = memfd_create("probe", 0);
+
+	ck_assert(!ftruncate(fd, OBJECT_HUGE));
+	ck_assert_int_eq(object_map_write(&o, fd, OBJECT_HUGE, why), 0);
+	memset(o.p, 1, 1);
+	can = !madvise(o.p, OBJECT_HUGE, 25 /* MADV_COLLAPSE */);
+	object_unmap(&o);
+	close(fd);
+	return can;
+}
+
+/* What an engine maps is on huge pages: private memory, tmpfs, hugetlbfs. */
+START_TEST(test_mapped_huge)
+{
+	char why[160] = "";
+	uint64_t bytes, huge;
+	struct object o;
+	struct file f;
+	int fd, ret;
+
+	if (_i < 2 && !can_collapse()) {
+		printf("huge mappings: not tried, shmem stays small here\n");
+		return;
+	}
+	if (_i == 2)
+		fd = memfd_create("object", MFD_HUGETLB);
+	else
+		fd = _i ? open("/dev/shm", O_TMPFILE | O_RDWR, 0600)
+			: memfd_create("object", 0);
+	seed = 17;
+	piece_bytes = 1 << 19;
+	spoiled = -1;
+	make(&f, 1000000);
+	ret = fd < 0 ? -errno : fill(&f, fd, &bytes, why);
+	if (ret && _i) {
+		printf("huge mappings: %s not tried, %s (%s)\n",
+		       _i == 2 ? "hugetlbfs" : "tmpfs", why, strerror(-ret));
+		return;
+	}
+	ck_assert_msg(!ret, "%s", why);
+	ck_assert_int_eq(object_map(&o, fd, bytes, why), 0);
+	huge = smaps(o.p, _i == 2 ? "Shared_Hugetlb" : "ShmemPmdMapped");
+	if (_i == 2)
+		huge += smaps(o.p, "Private_Hugetlb");
+	ck_assert_uint_gt(bytes, 2 * OBJECT_HUGE);
+	ck_assert_msg(huge >= bytes / OBJECT_HUGE * (OBJECT_HUGE >> 10),
+		      "%llu KiB of %llu on huge pages",
+		      (unsigned long long)huge,
+		      (unsigned long long)bytes >> 10);
+	object_unmap(&o);
+	close(fd);
+	unmake(&f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("loader");
@@ -273,6 +471,9 @@ int main(void)
 	tcase_add_loop_test(t, test_same, 0, 4);
 	tcase_add_test(t, test_fails);
 	tcase_add_loop_test(t, test_changes, 0, 2);
+	tcase_add_loop_test(t, test_no_room, 0, 2);
+	tcase_add_test(t, test_no_huge);
+	tcase_add_loop_test(t, test_mapped_huge, 0, 3);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
