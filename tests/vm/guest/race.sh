@@ -5,9 +5,9 @@
 # shellcheck source=tests/vm/guest/lib.inc
 . /guest/lib.inc
 
-# most of the pages are surplus ones, which the shrinker may take
-huge 8
-echo 56 >/proc/sys/vm/nr_overcommit_hugepages
+# all pages are surplus ones, which the shrinker may take
+huge 0
+echo 64 >/proc/sys/vm/nr_overcommit_hugepages
 kmod_in
 t_race "$(if [ -n "$long" ]; then echo 60; else echo 5; fi)" ||
 	die "t_race: exit status $?"
