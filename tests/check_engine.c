@@ -476,6 +476,35 @@ START_TEST(no_memory)
 }
 END_TEST
 
+/* A client that is to come again must not take it for the end of its request. */
+START_TEST(session_ends_in_silence)
+{
+	struct rig_client *c = &rig.clients[0];
+	uint32_t tail;
+	int i;
+
+	small();
+	rig_run_prompt(c, 0, 0, prompt, 3, 100);
+	rig_run_prompt(c, 1, 1024, prompt, 3, 100);
+	for (i = 0; i < 3; i++) {
+		engine_poll(rig.e);
+		engine_step(rig.e);
+	}
+	ck_assert_uint_eq(rig_slot(c, 0)->state, RING_SLOT_RUNNING);
+	tail = c->rd->cq_tail;
+	engine_session_end(rig.e, 1);
+	ck_assert_uint_eq(c->rd->cq_tail, tail);
+	ck_assert_uint_eq(rig_slot(c, 0)->state, RING_SLOT_RUNNING);
+	ck_assert_uint_eq(rig_slot(c, 1)->state, RING_SLOT_RUNNING);
+	ck_assert_uint_eq(rig.st.model[0].n_active, 0);
+	ck_assert_uint_eq(rig.st.model[0].kv_used, 0);
+	rig_client_free(c);
+	ck_assert_int_eq(rig_client(&rig, 0, 1000, 16, 64, 65536, 65536), 0);
+	rig_run_prompt(c, 0, 0, prompt, 3, 10);
+	ends(c, 0, RING_FIN_LENGTH, 0);
+}
+END_TEST
+
 /* --------------------------------------------------------------- fairness */
 
 /* A uid with hundreds of requests does not keep another one waiting. */
@@ -769,6 +798,7 @@ static Suite *suite(void)
 	t = tcase_create("shares");
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
+	tcase_add_test(t, session_ends_in_silence);
 	tcase_add_test(t, fair_to_uids);
 	tcase_add_test(t, first_in_first_out);
 	tcase_add_test(t, whole_cache);

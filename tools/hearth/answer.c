@@ -494,5 +494,9 @@ int answer_run(struct runner *r, const uint32_t *tok, size_t n,
 		return EXIT_FAIL;
 	if (a.finish == HEARTH_FINISH_CANCEL && tool_interrupted)
 		return EXIT_INTR;
+	if (a.finish == HEARTH_FINISH_CANCEL) {
+		tool_err("the daemon cancelled the answer");
+		return EXIT_FAIL;
+	}
 	return a.finish == HEARTH_FINISH_ERROR ? EXIT_FAIL : EXIT_OK;
 }
