@@ -2,11 +2,11 @@
 /* arch.c - what all architectures share: lists, roles, shapes, common keys. */
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "../kernels/quant.h"
+#include "../libclient/why.h"
 #include "arch.h"
 #include "gguf.h"
 
@@ -22,16 +22,7 @@ const struct tensor_role_info tensor_roles[ROLE_N] = {
 #undef TENSOR
 };
 
-__attribute__((format(printf, 2, 3))) static int bad(char why[160],
-						     const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, 160, fmt, ap);
-	va_end(ap);
-	return -EBADMSG;
-}
+#define bad(why, ...) say_why(why, -EBADMSG, __VA_ARGS__)
 
 enum arch_id arch_find(const char *name, size_t n)
 {

@@ -12,6 +12,7 @@
 
 #include "../kernels/cpu.h"
 #include "../libclient/ring.h"
+#include "../libclient/why.h"
 #include "../libclient/wire.h"
 #include "backend.h"
 #include "proc.h"
@@ -145,19 +146,6 @@ void conf_init(struct conf *c)
 	}
 }
 
-static int fail(char why[160], int err, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int fail(char why[160], int err, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, 160, fmt, ap);
-	va_end(ap);
-	return err;
-}
-
 static int shift_of(char suffix)
 {
 	switch (toupper((unsigned char)suffix)) {
@@ -182,33 +170,33 @@ static int parse_num(const struct conf_row *r, const char *value, uint64_t *out,
 	int shift = 0;
 
 	if (!isdigit((unsigned char)value[0]))
-		return fail(why, -EINVAL, "%s: \"%.40s\" is not a number",
-			    r->name, value);
+		return say_why(why, -EINVAL, "%s: \"%.40s\" is not a number",
+			       r->name, value);
 	errno = 0;
 	v = strtoull(value, &end, r->type == CONF_MODE ? 8 : 10);
 	if (errno)
-		return fail(why, -ERANGE, "%s: \"%.40s\" is too large", r->name,
-			    value);
+		return say_why(why, -ERANGE, "%s: \"%.40s\" is too large",
+			       r->name, value);
 	if (r->type == CONF_BYTES && *end) {
 		shift = shift_of(*end++);
 		if (shift < 0)
-			return fail(why, -EINVAL,
-				    "%s: \"%.40s\" has an unknown suffix "
-				    "(K, M, G or T)",
-				    r->name, value);
+			return say_why(why, -EINVAL,
+				       "%s: \"%.40s\" has an unknown suffix "
+				       "(K, M, G or T)",
+				       r->name, value);
 	}
 	if (*end)
-		return fail(why, -EINVAL, "%s: \"%.40s\" is not a number",
-			    r->name, value);
+		return say_why(why, -EINVAL, "%s: \"%.40s\" is not a number",
+			       r->name, value);
 	if (v > (UINT64_MAX >> shift))
-		return fail(why, -ERANGE, "%s: \"%.40s\" is too large", r->name,
-			    value);
+		return say_why(why, -ERANGE, "%s: \"%.40s\" is too large",
+			       r->name, value);
 	v <<= shift;
 	if (v < r->min || v > r->max)
-		return fail(why, -ERANGE,
-			    "%s: %llu is out of range (%llu to %llu)", r->name,
-			    v, (unsigned long long)r->min,
-			    (unsigned long long)r->max);
+		return say_why(why, -ERANGE,
+			       "%s: %llu is out of range (%llu to %llu)",
+			       r->name, v, (unsigned long long)r->min,
+			       (unsigned long long)r->max);
 	*out = v;
 	return 0;
 }
@@ -219,25 +207,25 @@ static int check_text(const struct conf_row *r, const char *value,
 	size_t i;
 
 	if (strlen(value) >= r->size)
-		return fail(why, -ERANGE, "%s: longer than %u bytes", r->name,
-			    r->size - 1u);
+		return say_why(why, -ERANGE, "%s: longer than %u bytes",
+			       r->name, r->size - 1u);
 	if (r->type == CONF_CPU && value[0] && cpu_level_parse(value) < 0)
-		return fail(why, -EINVAL, "%s: no such CPU level (%.40s)",
-			    r->name, value);
+		return say_why(why, -EINVAL, "%s: no such CPU level (%.40s)",
+			       r->name, value);
 	if (r->type == CONF_POOL) {
 		for (i = 0; pool_names[i]; i++)
 			if (!strcmp(pool_names[i], value))
 				return 0;
-		return fail(why, -EINVAL, "%s: no such provider (%.40s)",
-			    r->name, value);
+		return say_why(why, -EINVAL, "%s: no such provider (%.40s)",
+			       r->name, value);
 	}
 	if (r->type != CONF_BACKEND)
 		return 0;
 	for (i = 0; backends[i]; i++)
 		if (!strcmp(backends[i]->name, value))
 			return 0;
-	return fail(why, -EINVAL, "%s: no such backend (%.40s)", r->name,
-		    value);
+	return say_why(why, -EINVAL, "%s: no such backend (%.40s)", r->name,
+		       value);
 }
 
 int conf_set(struct conf *c, const char *name, const char *value, char why[160])
@@ -251,10 +239,10 @@ int conf_set(struct conf *c, const char *name, const char *value, char why[160])
 		if (!strcmp(rows[i].name, name))
 			r = &rows[i];
 	if (!r)
-		return fail(why, -EINVAL,
-			    "%.40s: no such option (hearthd --help lists "
-			    "them)",
-			    name);
+		return say_why(why, -EINVAL,
+			       "%.40s: no such option (hearthd --help lists "
+			       "them)",
+			       name);
 	if (is_text(r)) {
 		err = check_text(r, value, why);
 		if (!err)
@@ -293,14 +281,14 @@ int conf_read(struct conf *c, const char *path, char why[160])
 	f = fopen(path, "re");
 	if (!f) {
 		err = -errno;
-		return fail(why, err, "%.100s: %s", path,
-			    strerrordesc_np(-err));
+		return say_why(why, err, "%.100s: %s", path,
+			       strerrordesc_np(-err));
 	}
 	while (!err && fgets(line, sizeof(line), f)) {
 		n++;
 		if (!strchr(line, '\n') && !feof(f)) {
-			err = fail(why, -EINVAL, "%.80s:%d: line too long",
-				   path, n);
+			err = say_why(why, -EINVAL, "%.80s:%d: line too long",
+				      path, n);
 			break;
 		}
 		line[strcspn(line, "#")] = 0;
@@ -312,10 +300,10 @@ int conf_read(struct conf *c, const char *path, char why[160])
 			*value++ = 0;
 		err = conf_set(c, name, trim(value), msg);
 		if (err)
-			fail(why, err, "%.60s:%d: %.80s", path, n, msg);
+			say_why(why, err, "%.60s:%d: %.80s", path, n, msg);
 	}
 	if (!err && ferror(f))
-		err = fail(why, -EIO, "%.100s: cannot be read", path);
+		err = say_why(why, -EIO, "%.100s: cannot be read", path);
 	fclose(f);
 	return err;
 }

@@ -1,28 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* image_write.c - makes a model image of a model's headers. */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../kernels/quant.h"
 #include "../libclient/safe.h"
+#include "../libclient/why.h"
 #include "image_priv.h"
 
 #define ALIGN	       64
 #define MAX_VALUE_TEXT 32 /* of a number or "[n x type]" */
 
-__attribute__((format(printf, 3, 4))) static int
-fail(struct image_draft *d, int err, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(d->why, 160, fmt, ap);
-	va_end(ap);
-	return err;
-}
+#define fail(d, err, ...) say_why((d)->why, err, __VA_ARGS__)
 
 struct image_str draft_str(struct image_draft *d, const void *p, size_t n)
 {

@@ -262,12 +262,12 @@ int mon_pool_place(struct mon_model *md, uint64_t weights, char why[160])
 	int err;
 
 	if (fstat(md->image, &st))
-		return pool_say(why, -errno, "the model image is lost");
+		return say_why(why, -errno, "the model image is lost");
 	need = pool_need(weights, (uint64_t)st.st_size);
 	if (!need)
-		return pool_say(why, -EFBIG,
-				"the loader asks for %llu bytes of memory",
-				(unsigned long long)weights);
+		return say_why(why, -EFBIG,
+			       "the loader asks for %llu bytes of memory",
+			       (unsigned long long)weights);
 	for (;;) {
 		err = create(md, need, why);
 		if (err != -ENOMEM && err != -ENOSPC && err != -EDQUOT)

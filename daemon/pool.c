@@ -135,8 +135,7 @@ int pool_open(struct pool *p, const struct conf *conf, char why[160])
 	for (i = 0; i < N_PROVIDERS; i++)
 		if (!strcmp(conf->pool, providers[i]->name))
 			return try(p, providers[i], why);
-	return pool_say(why, -EINVAL, "pool: no such provider (%s)",
-			conf->pool);
+	return say_why(why, -EINVAL, "pool: no such provider (%s)", conf->pool);
 }
 
 void pool_close(struct pool *p)
@@ -256,18 +255,18 @@ static int fill_tail(int fd, const struct stat *st, uint64_t from,
 	from = from / page * page;
 	while (fallocate(fd, 0, (off_t)from, st->st_size - (off_t)from))
 		if (errno != EINTR)
-			return pool_say(why, -errno,
-					"pool: no memory for the model "
-					"image: %s",
-					strerrordesc_np(errno));
+			return say_why(why, -errno,
+				       "pool: no memory for the model "
+				       "image: %s",
+				       strerrordesc_np(errno));
 	if (fstat(fd, &now))
 		return -errno;
 	if (now.st_blocks < now.st_size / 512)
-		return pool_say(why, -EBADMSG,
-				"pool: the loader left holes (%lld of %lld "
-				"bytes)",
-				(long long)now.st_blocks * 512,
-				(long long)now.st_size);
+		return say_why(why, -EBADMSG,
+			       "pool: the loader left holes (%lld of %lld "
+			       "bytes)",
+			       (long long)now.st_blocks * 512,
+			       (long long)now.st_size);
 	return 0;
 }
 
@@ -281,8 +280,8 @@ int pool_finish(int fd, struct pool_meta *meta, int image_fd, char why[160])
 	int err;
 
 	if (fstat(fd, &st) || fstat(image_fd, &im))
-		return pool_say(why, -errno, "pool: fstat: %s",
-				strerrordesc_np(errno));
+		return say_why(why, -errno, "pool: fstat: %s",
+			       strerrordesc_np(errno));
 	page = (uint64_t)st.st_blksize;
 	meta->magic = POOL_MAGIC;
 	meta->abi = POOL_ABI;
@@ -293,9 +292,9 @@ int pool_finish(int fd, struct pool_meta *meta, int image_fd, char why[160])
 	if (!pool_need(meta->weight_bytes, meta->image_bytes) ||
 	    pool_need(meta->weight_bytes, meta->image_bytes) >
 		    meta->object_bytes)
-		return pool_say(why, -EBADMSG,
-				"pool: %llu bytes are too few for the model",
-				(unsigned long long)meta->object_bytes);
+		return say_why(why, -EBADMSG,
+			       "pool: %llu bytes are too few for the model",
+			       (unsigned long long)meta->object_bytes);
 	meta_check(meta, meta->check);
 	err = fill_tail(fd, &st, meta->image_off, why);
 	if (err)
@@ -304,12 +303,12 @@ int pool_finish(int fd, struct pool_meta *meta, int image_fd, char why[160])
 	v = mmap(NULL, meta->object_bytes - from, PROT_READ | PROT_WRITE,
 		 MAP_SHARED, fd, (off_t)from);
 	if (v == MAP_FAILED)
-		return pool_say(why, -errno, "pool: mmap: %s",
-				strerrordesc_np(errno));
+		return say_why(why, -errno, "pool: mmap: %s",
+			       strerrordesc_np(errno));
 	err = read_all(image_fd, v + (meta->image_off - from),
 		       meta->image_bytes, 0);
 	if (err)
-		pool_say(why, err, "pool: the model image cannot be read");
+		say_why(why, err, "pool: the model image cannot be read");
 	else
 		memcpy(v + (meta->object_bytes - POOL_PAGE - from), meta,
 		       sizeof(*meta));

@@ -79,17 +79,17 @@ static int open_dir(struct files *f, const char *kind, char why[160])
 	struct stat st;
 
 	if (mkdir(f->path, 0700) && errno != EEXIST)
-		return pool_say(why, -errno, "%s: %.80s: %s", kind, f->path,
-				strerrordesc_np(errno));
+		return say_why(why, -errno, "%s: %.80s: %s", kind, f->path,
+			       strerrordesc_np(errno));
 	f->dir = open(f->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (f->dir < 0 || fstat(f->dir, &st))
-		return pool_say(why, -errno, "%s: %.80s: %s", kind, f->path,
-				strerrordesc_np(errno));
+		return say_why(why, -errno, "%s: %.80s: %s", kind, f->path,
+			       strerrordesc_np(errno));
 	if (st.st_uid != geteuid() || (st.st_mode & 077))
-		return pool_say(why, -EPERM,
-				"%s: %.60s is not a directory of ours alone "
-				"(uid %u, mode %04o)",
-				kind, f->path, st.st_uid, st.st_mode & 07777);
+		return say_why(why, -EPERM,
+			       "%s: %.60s is not a directory of ours alone "
+			       "(uid %u, mode %04o)",
+			       kind, f->path, st.st_uid, st.st_mode & 07777);
 	return 0;
 }
 
@@ -99,12 +99,12 @@ static int check_fs(struct pool *p, struct files *f, const char *kind,
 	struct statfs fs;
 
 	if (fstatfs(f->dir, &fs))
-		return pool_say(why, -errno, "%s: %.80s: %s", kind, f->path,
-				strerrordesc_np(errno));
+		return say_why(why, -errno, "%s: %.80s: %s", kind, f->path,
+			       strerrordesc_np(errno));
 	if ((unsigned long)fs.f_type !=
 	    (f->huge ? HUGETLBFS_MAGIC : TMPFS_MAGIC))
-		return pool_say(why, -ENODEV, "%s: %.80s is not on a %s", kind,
-				f->path, kind);
+		return say_why(why, -ENODEV, "%s: %.80s is not on a %s", kind,
+			       f->path, kind);
 	p->page = f->huge ? (uint64_t)fs.f_bsize : POOL_PAGE;
 	return 0;
 }
@@ -142,7 +142,7 @@ static int file_open(struct pool *p, bool huge, char why[160])
 	int err = 0;
 
 	if (!f)
-		return pool_say(why, -ENOMEM, "%s: no memory", kind);
+		return say_why(why, -ENOMEM, "%s: no memory", kind);
 	f->dir = -1;
 	f->huge = huge;
 	p->priv = f;
@@ -151,7 +151,7 @@ static int file_open(struct pool *p, bool huge, char why[160])
 	else if (!huge)
 		snprintf(f->path, sizeof(f->path), "%s", SHM);
 	else if ((err = find_mount(f->path)))
-		pool_say(why, err, "hugetlbfs: none is mounted");
+		say_why(why, err, "hugetlbfs: none is mounted");
 	if (!err)
 		err = open_dir(f, kind, why);
 	if (!err)
@@ -216,8 +216,8 @@ static int file_create(struct pool *p, uint64_t *bytes, uint32_t uid, int *fd,
 				  *bytes, have);
 	*fd = openat(f->dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (*fd < 0)
-		return pool_say(why, -errno, "pool: %.80s: %s", f->path,
-				strerrordesc_np(errno));
+		return say_why(why, -errno, "pool: %.80s: %s", f->path,
+			       strerrordesc_np(errno));
 	if (ftruncate(*fd, (off_t)*bytes))
 		err = -errno;
 	if (!err && f->huge)
@@ -225,9 +225,9 @@ static int file_create(struct pool *p, uint64_t *bytes, uint32_t uid, int *fd,
 	if (!err)
 		return 0;
 	close(*fd);
-	return pool_say(why, err, "pool: %llu MiB in %.80s: %s",
-			(unsigned long long)(*bytes >> 20), f->path,
-			strerrordesc_np(-err));
+	return say_why(why, err, "pool: %llu MiB in %.80s: %s",
+		       (unsigned long long)(*bytes >> 20), f->path,
+		       strerrordesc_np(-err));
 }
 
 static int file_publish(struct pool *p, int fd, const char *name, uint32_t uid,
@@ -241,8 +241,8 @@ static int file_publish(struct pool *p, int fd, const char *name, uint32_t uid,
 	if (!fchmod(fd, 0400) &&
 	    !linkat(AT_FDCWD, path, f->dir, name, AT_SYMLINK_FOLLOW))
 		return 0;
-	return pool_say(why, -errno, "pool: %.60s: %s", f->path,
-			strerrordesc_np(errno));
+	return say_why(why, -errno, "pool: %.60s: %s", f->path,
+		       strerrordesc_np(errno));
 }
 
 /* O_NONBLOCK: nobody may be at the other end of a FIFO. */

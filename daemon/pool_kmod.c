@@ -69,19 +69,19 @@ static int check_dev(struct pool *p, char why[160])
 
 	k->dev = open(HEARTH_DEV_PATH, O_RDWR | O_CLOEXEC);
 	if (k->dev < 0)
-		return pool_say(why, -ENODEV, "module: %s: %s", HEARTH_DEV_PATH,
-				strerrordesc_np(errno));
+		return say_why(why, -ENODEV, "module: %s: %s", HEARTH_DEV_PATH,
+			       strerrordesc_np(errno));
 	err = call(p, HEARTH_DEV_IOC_INFO, &info);
 	if (err)
-		return pool_say(why, err, "module: INFO: %s",
-				strerrordesc_np(-err));
+		return say_why(why, err, "module: INFO: %s",
+			       strerrordesc_np(-err));
 	if (info.abi != HEARTH_DEV_ABI)
-		return pool_say(why, -ENODEV,
-				"module: speaks version %u, this daemon %u",
-				info.abi, HEARTH_DEV_ABI);
+		return say_why(why, -ENODEV,
+			       "module: speaks version %u, this daemon %u",
+			       info.abi, HEARTH_DEV_ABI);
 	if (pool_huge_read(&h, 0))
-		return pool_say(why, -ENODEV,
-				"module: this kernel has no huge pages");
+		return say_why(why, -ENODEV,
+			       "module: this kernel has no huge pages");
 	p->page = h.page;
 	err = pool_huge_use(p, info.nr_bufs, "module", why);
 	return err ? err : pool_lock(k->dev, HEARTH_DEV_PATH, why);
@@ -103,7 +103,7 @@ static int kmod_open(struct pool *p, char why[160])
 	int err;
 
 	if (!k)
-		return pool_say(why, -ENOMEM, "module: no memory");
+		return say_why(why, -ENOMEM, "module: no memory");
 	k->dev = -1;
 	p->priv = k;
 	err = check_dev(p, why);
@@ -143,20 +143,20 @@ static int check_quota(struct pool *p, uint64_t bytes, uint32_t uid,
 	    call(p, HEARTH_DEV_IOC_LIMIT, &l))
 		return 0; /* CREATE is who decides */
 	if (info.total_bytes + bytes > info.max_bytes)
-		return pool_say(why, -ENOSPC,
-				"pool: %llu MiB and %llu MiB are over the "
-				"module's max_bytes (%llu MiB)",
-				(unsigned long long)(info.total_bytes >> 20),
-				(unsigned long long)(bytes >> 20),
-				(unsigned long long)(info.max_bytes >> 20));
+		return say_why(why, -ENOSPC,
+			       "pool: %llu MiB and %llu MiB are over the "
+			       "module's max_bytes (%llu MiB)",
+			       (unsigned long long)(info.total_bytes >> 20),
+			       (unsigned long long)(bytes >> 20),
+			       (unsigned long long)(info.max_bytes >> 20));
 	limit = l.limit == ~0ull ? info.uid_bytes : l.limit;
 	if (l.used + bytes > limit)
-		return pool_say(why, -EDQUOT,
-				"pool: %llu MiB and %llu MiB are over the "
-				"limit of uid %u (%llu MiB)",
-				(unsigned long long)(l.used >> 20),
-				(unsigned long long)(bytes >> 20), uid,
-				(unsigned long long)(limit >> 20));
+		return say_why(why, -EDQUOT,
+			       "pool: %llu MiB and %llu MiB are over the "
+			       "limit of uid %u (%llu MiB)",
+			       (unsigned long long)(l.used >> 20),
+			       (unsigned long long)(bytes >> 20), uid,
+			       (unsigned long long)(limit >> 20));
 	return 0;
 }
 
@@ -172,15 +172,15 @@ static int kmod_create(struct pool *p, uint64_t *bytes, uint32_t uid, int *fd,
 		return err;
 	err = pool_huge_read(&h, p->page);
 	if (err)
-		return pool_say(why, err, "pool: no huge pages");
+		return say_why(why, err, "pool: no huge pages");
 	if (*bytes > h.free * h.page)
 		return pool_short(why, "huge pages (nr_hugepages)", *bytes,
 				  h.free * h.page);
 	*fd = pool_huge_memfd(*bytes);
 	if (*fd < 0)
-		return pool_say(why, *fd, "pool: %llu MiB of huge pages: %s",
-				(unsigned long long)(*bytes >> 20),
-				strerrordesc_np(-*fd));
+		return say_why(why, *fd, "pool: %llu MiB of huge pages: %s",
+			       (unsigned long long)(*bytes >> 20),
+			       strerrordesc_np(-*fd));
 	return 0;
 }
 
@@ -191,19 +191,19 @@ static int kmod_publish(struct pool *p, int fd, const char *name, uint32_t uid,
 	int err;
 
 	if (fchmod(fd, 0400))
-		return pool_say(why, -errno, "pool: fchmod: %s",
-				strerrordesc_np(errno));
+		return say_why(why, -errno, "pool: fchmod: %s",
+			       strerrordesc_np(errno));
 	snprintf(b.name, sizeof(b.name), "%s", name);
 	err = call(p, HEARTH_DEV_IOC_CREATE, &b);
 	if (err)
-		return pool_say(why, err, "pool: the module refuses it: %s",
-				strerrordesc_np(-err));
+		return say_why(why, err, "pool: the module refuses it: %s",
+			       strerrordesc_np(-err));
 	/* Pinned before it is sealed: a pin is one for writing. */
 	if (!fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL))
 		return 0;
 	err = -errno;
 	call(p, HEARTH_DEV_IOC_DESTROY, &b);
-	return pool_say(why, err, "pool: seal: %s", strerrordesc_np(-err));
+	return say_why(why, err, "pool: seal: %s", strerrordesc_np(-err));
 }
 
 static int kmod_attach(struct pool *p, const char *name, int *fd)

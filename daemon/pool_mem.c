@@ -2,7 +2,6 @@
 /* pool_mem.c - memory as the pool's providers see it: free, huge, reserved. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -14,23 +13,13 @@
 #define RESERVE	 16 /* that part of what is available is left to others */
 #define HUGE_MIN (64ull << 20) /* less is not worth a choice by itself */
 
-int pool_say(char why[160], int err, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, 160, fmt, ap);
-	va_end(ap);
-	return err;
-}
-
 int pool_short(char why[160], const char *of, uint64_t bytes, uint64_t have)
 {
-	return pool_say(why, -ENOMEM,
-			"pool: the model needs %llu MiB, %llu MiB of %s are "
-			"free",
-			(unsigned long long)((bytes + (1u << 20) - 1) >> 20),
-			(unsigned long long)(have >> 20), of);
+	return say_why(why, -ENOMEM,
+		       "pool: the model needs %llu MiB, %llu MiB of %s are "
+		       "free",
+		       (unsigned long long)((bytes + (1u << 20) - 1) >> 20),
+		       (unsigned long long)(have >> 20), of);
 }
 
 static uint64_t meminfo(const char *field)
@@ -109,15 +98,14 @@ int pool_huge_use(struct pool *p, bool used, const char *kind, char why[160])
 	if (pool_huge_read(&h, p->page))
 		h.total = h.free = h.page = 0;
 	if (!h.total && !used)
-		return pool_say(why, -ENODEV,
-				"%s: no huge pages of %llu KiB are configured",
-				kind, (unsigned long long)(p->page >> 10));
+		return say_why(why, -ENODEV,
+			       "%s: no huge pages of %llu KiB are configured",
+			       kind, (unsigned long long)(p->page >> 10));
 	if (used || strcmp(p->conf->pool, "auto") ||
 	    h.free * h.page >= HUGE_MIN)
 		return 0;
-	return pool_say(why, -ENODEV,
-			"%s: only %llu MiB of huge pages are free", kind,
-			(unsigned long long)(h.free * h.page >> 20));
+	return say_why(why, -ENODEV, "%s: only %llu MiB of huge pages are free",
+		       kind, (unsigned long long)(h.free * h.page >> 20));
 }
 
 int pool_reserve(int fd, uint64_t bytes)
@@ -164,8 +152,8 @@ int pool_lock(int fd, const char *what, char why[160])
 	if (!flock(fd, LOCK_EX | LOCK_NB))
 		return 0;
 	if (errno == EWOULDBLOCK)
-		return pool_say(why, -EBUSY, "%.60s: another hearthd uses it",
-				what);
-	return pool_say(why, -errno, "%.60s: flock: %s", what,
-			strerrordesc_np(errno));
+		return say_why(why, -EBUSY, "%.60s: another hearthd uses it",
+			       what);
+	return say_why(why, -errno, "%.60s: flock: %s", what,
+		       strerrordesc_np(errno));
 }

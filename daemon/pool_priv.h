@@ -3,6 +3,7 @@
 #ifndef HEARTH_POOL_PRIV_H
 #define HEARTH_POOL_PRIV_H
 
+#include "../libclient/why.h"
 #include "pool.h"
 
 /**
@@ -30,10 +31,6 @@ int pool_huge_use(struct pool *p, bool used, const char *kind, char why[160]);
 
 /* Memory that may be had without harm to others: 1/16 is left for them. */
 uint64_t pool_mem_free(void);
-
-/* Write a sentence; return @err. */
-int pool_say(char why[160], int err, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
 
 /* What @bytes are too much for, with both numbers. Return -ENOMEM. */
 int pool_short(char why[160], const char *of, uint64_t bytes, uint64_t have);

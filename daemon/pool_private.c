@@ -56,7 +56,7 @@ static int private_open(struct pool *p, char why[160])
 	struct pool_huge h;
 
 	if (!pv)
-		return pool_say(why, -ENOMEM, "private: no memory");
+		return say_why(why, -ENOMEM, "private: no memory");
 	p->priv = pv;
 	p->page = POOL_PAGE;
 	if (!pool_huge_read(&h, 0) && h.free) {
@@ -121,8 +121,8 @@ static int private_create(struct pool *p, uint64_t *bytes, uint32_t uid,
 		return pool_short(why, "memory", *bytes, have);
 	*fd = small_memfd(*bytes);
 	if (*fd < 0)
-		return pool_say(why, *fd, "pool: memory cannot be had: %s",
-				strerrordesc_np(-*fd));
+		return say_why(why, *fd, "pool: memory cannot be had: %s",
+			       strerrordesc_np(-*fd));
 	return 0;
 }
 
@@ -138,16 +138,16 @@ static int private_publish(struct pool *p, int fd, const char *name,
 		return -EEXIST;
 	o = find(p, "");
 	if (!o)
-		return pool_say(why, -ENOSPC, "pool: %d models, limit %d",
-				MAX_OBJECTS, MAX_OBJECTS);
+		return say_why(why, -ENOSPC, "pool: %d models, limit %d",
+			       MAX_OBJECTS, MAX_OBJECTS);
 	if (fstat(fd, &st) || fchmod(fd, 0400) ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL))
-		return pool_say(why, -errno, "pool: seal: %s",
-				strerrordesc_np(errno));
+		return say_why(why, -errno, "pool: seal: %s",
+			       strerrordesc_np(errno));
 	own = pool_reopen(fd);
 	if (own < 0)
-		return pool_say(why, own, "pool: reopen: %s",
-				strerrordesc_np(-own));
+		return say_why(why, own, "pool: reopen: %s",
+			       strerrordesc_np(-own));
 	o->fd = own;
 	o->bytes = (uint64_t)st.st_size;
 	o->t_used = now_ns();

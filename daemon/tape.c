@@ -7,12 +7,12 @@
  */
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../kernels/quant.h"
+#include "../libclient/why.h"
 #include "arch.h"
 #include "tape.h"
 
@@ -28,16 +28,7 @@ struct tape_builder {
 	bool gathered;
 };
 
-__attribute__((format(printf, 2, 3))) static int bad(char why[160],
-						     const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, 160, fmt, ap);
-	va_end(ap);
-	return -EBADMSG;
-}
+#define bad(why, ...) say_why(why, -EBADMSG, __VA_ARGS__)
 
 /* ------------------------------------------------------- emitting ops */
 

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,6 +15,7 @@
 
 #include "image.h"
 #include "safe.h"
+#include "why.h"
 
 #define SECTION_ALIGN 64
 
@@ -30,16 +30,7 @@ _Static_assert(sizeof(struct image_token) == 16, "token");
 _Static_assert(sizeof(struct image_merge) == 12, "merge");
 _Static_assert(sizeof(struct image_meta) == 16, "meta");
 
-__attribute__((format(printf, 2, 3))) static int bad(char why[160],
-						     const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, 160, fmt, ap);
-	va_end(ap);
-	return -EBADMSG;
-}
+#define bad(why, ...) say_why(why, -EBADMSG, __VA_ARGS__)
 
 uint32_t image_hash(const void *p, size_t n)
 {
