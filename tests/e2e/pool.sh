@@ -58,7 +58,7 @@ models() {
 
 # On a disk of their own, whose counters are nobody else's.
 disk() {
-	mke2fs -q -t ext4 -b 4096 -d "$t/models" "$t/img" $((mib + 32))M
+	mke2fs -q -t ext4 -b 4096 -d "$t/models" "$t/img" $((mib + 32))M >/dev/null
 	rm -r "$t/models"
 	mkdir "$t/disk"
 	mount -o loop,ro "$t/img" "$t/disk" || {

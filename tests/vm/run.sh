@@ -9,7 +9,7 @@
 # Exits 0 when all of them ran, however they went; 77, with the reason last, when
 # nothing can be booted here.
 #
-# Variables: LIMIT=S for all scenarios of a boot together (default 240, long
+# Variables: LIMIT=S for all scenarios of a boot together (default 400, long
 # forms 2400), ACCEL=kvm instead of tcg, SMP= (default 2).
 set -eu
 cd "$(dirname "$0")/../.."
@@ -23,7 +23,7 @@ dir=$O/vm/$kernel
 logs=$O/logs
 console=$logs/vm_$kernel.console
 limit=${LIMIT:-${HEARTH_LONG:+2400}}
-limit=${limit:-240}
+limit=${limit:-400}
 mkdir -p "$logs"
 : >"$console"
 
