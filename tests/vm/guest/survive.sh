@@ -58,8 +58,11 @@ look() {
 		again "$1"
 		n=$((n - 1))
 	done
-	# 20 ms is the aim; this processor is emulated, about ten times slower
-	is "$1: attached in 200 ms at best" test "$best" -le 200000
+	# 20 ms is the aim; but this processor is emulated, and may be shared
+	load=$(sed -n 's/.*: loaded, .* in \([0-9]*\) ms .*/\1/p' $log | head -n 1)
+	result survive "$1" "loaded in $load ms, attached in $best us at best"
+	is "$1: attached in a tenth of a load's time" \
+		test "$best" -le $((load * 100))
 	stop
 }
 
