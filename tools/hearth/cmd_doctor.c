@@ -30,6 +30,7 @@ const struct opt opts_doctor[] = {
 static void running(struct doctor *d, const char *stats)
 {
 	char version[32], pid[16], engine[16], starts[16], up[24], dur[32];
+	char log[TOOL_PATH];
 	unsigned long again;
 	bool other;
 
@@ -44,11 +45,13 @@ static void running(struct doctor *d, const char *stats)
 	fmt_dur(dur, strtoull(up, NULL, 10) * 1000000000u);
 	doctor_say(
 		d, other || again ? DOCTOR_WARN : DOCTOR_OK, "daemon", NULL,
-		"hearthd %s%s, pid %s, up %s; engine %s, restarted %lu times",
+		"hearthd %s%s, pid %s, up %s; engine %s, restarted %lu time%s",
 		version, other ? " (not this tool's version)" : "", pid, dur,
-		engine, again);
+		engine, again, again == 1 ? "" : "s");
 	if (other)
 		doctor_fix(d, "systemctl restart hearthd");
+	else if (again && tool_log(log))
+		doctor_fix(d, "grep engine %.180s", log);
 	else if (again)
 		doctor_fix(d, "journalctl -u hearthd -g engine");
 }

@@ -21,7 +21,7 @@
 #define START_MS 15000
 #define IDLE_S	 "1800"
 #define LOG_MAX	 (1 << 20)
-#define PATH_N	 4096
+#define PATH_N	 TOOL_PATH
 
 const char *tool_socket;
 
@@ -212,6 +212,21 @@ static int open_log(const char *dir, char path[PATH_N])
 	if (fstat(fd, &st) == 0 && st.st_size > LOG_MAX && ftruncate(fd, 0) < 0)
 		tool_note("%s: cannot be shortened", path);
 	return fd;
+}
+
+bool tool_log(char path[TOOL_PATH])
+{
+	char sock[PATH_N];
+	char *slash;
+
+	if (!private_socket(sock))
+		return false;
+	slash = strrchr(sock, '/');
+	if (slash)
+		slash[1] = 0;
+	return snprintf(path, TOOL_PATH, "%shearthd.log", slash ? sock : "") <
+		       TOOL_PATH &&
+	       !access(path, R_OK);
 }
 
 /* The last line of the log without its journal prefix. */

@@ -25,6 +25,7 @@ enum tool_exit {
 	EXIT_INTR = 130,
 };
 
+#define TOOL_PATH    4096
 #define N_ELEM(a)    (sizeof(a) / sizeof((a)[0]))
 #define PRINTF(a, b) __attribute__((format(printf, a, b)))
 
@@ -202,6 +203,8 @@ extern const char *tool_socket; /* --socket */
 
 /* Connect, see the flags. Returns 0 or -errno after an error text. */
 int tool_connect(struct hearth **h, unsigned flags);
+/* The log of a private daemon on this socket; false if there is none. */
+bool tool_log(char path[TOOL_PATH]);
 /* Connect for these models; a daemon is started only if they exist. */
 int tool_connect_for(struct hearth **h, const char *const *name, size_t n);
 /* Load a model with a progress bar; says what is wrong, with near names. */
