@@ -171,8 +171,8 @@ static struct proc_model_stats *stats_of(const struct mon_model *md)
 static void describe(const struct mon_model *md, struct wire_model *w)
 {
 	struct proc_model_stats *ps = stats_of(md);
-	uint64_t idle;
-	uint64_t now;
+	uint64_t now = loop_now();
+	uint64_t idle = 0;
 	uint32_t i;
 
 	memset(w, 0, sizeof(*w));
@@ -191,11 +191,10 @@ static void describe(const struct mon_model *md, struct wire_model *w)
 		w->n_active = (uint32_t)relaxed(&ps->n_active);
 		w->kv_used = relaxed(&ps->kv_used);
 		idle = relaxed(&ps->t_idle_ns);
-		now = loop_now();
-		w->idle_ns = idle && idle < now ? now - idle : 0;
-	} else if (md->state == WIRE_MODEL_RESIDENT) {
-		w->idle_ns = loop_now() - md->t_used;
 	}
+	/* An engine that has run nothing on it knows of no time. */
+	idle = idle ? idle : md->t_used;
+	w->idle_ns = !w->n_active && idle < now ? now - idle : 0;
 	memcpy(w->name, md->meta.name, sizeof(w->name));
 	if (md->obj[0])
 		memcpy(w->digest, md->meta.digest, sizeof(w->digest));
