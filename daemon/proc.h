@@ -134,7 +134,7 @@ struct proc_model_state {
 
 /* One model's counters; written by the engine with relaxed atomics. */
 struct proc_model_stats {
-	_Atomic uint64_t id; /* 0 is free */
+	_Atomic uint64_t id;	    /* 0 is free */
 	_Atomic uint64_t kv_used;   /* bytes */
 	_Atomic uint64_t n_active;  /* running and queued requests */
 	_Atomic uint64_t n_prefill; /* prompt tokens computed */

@@ -424,7 +424,8 @@ static int a_wrong_fds(void)
 		/* Read in time it is the honest one's model, by content. */
 		if (!raw_expect(s, WIRE_MODEL, &w, sizeof(w), fds, &n, 40000) &&
 		    w.model != good.model && raw_unload(s, w.model))
-			return failed("model %u stays, not %u", w.model, good.model);
+			return failed("model %u stays, not %u", w.model,
+				      good.model);
 	}
 	close(s);
 	return 0;
