@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # resume.sh - answers outlive the engine: killed at random moments, crashing,
 # hanging. MODEL=FILE: a real model, too.
+# shellcheck disable=SC2119 # start without arguments is meant
 # shellcheck source=tests/e2e/daemon.inc
 . "$(dirname "$0")/daemon.inc"
 tiny
