@@ -22,7 +22,8 @@
 #include "loader_priv.h"
 #include "object.h"
 
-#define STAGING	  (32u << 20)
+/* Enough that a disk always has something to do; getting it costs, too. */
+#define STAGING	  (12u << 20)
 #define MAX_SLOTS 16
 #define SAMPLES	  16
 #define AHEAD	  8 /* units that the kernel is asked to read ahead */

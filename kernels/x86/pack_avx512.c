@@ -54,9 +54,10 @@ INLINE __m512i or (__m512i a, __m512i b)
 	return _mm512_or_si512(a, b);
 }
 
+/* Past the caches: it is far more than they hold, and read much later. */
 INLINE void store(uint8_t *dst, __m512i v)
 {
-	_mm512_storeu_si512(dst, v);
+	_mm512_stream_si512((void *)dst, v);
 }
 
 /* ------------------------------------------------------------------- codes */
@@ -390,7 +391,7 @@ void mat_pack_avx512(enum fmt f, uint32_t cols, const void *rows,
 
 	/* Lanes are offsets of 31 bits; an odd column has no pair. */
 	if (!all || n_rows != MAT_PANEL || bytes > (1u << 26) ||
-	    (!packers[f] && bytes % 4)) {
+	    (!packers[f] && bytes % 4) || (uintptr_t)out % MAT_ALIGN) {
 		mat_pack(f, cols, rows, n_rows, out);
 		return;
 	}
@@ -402,4 +403,5 @@ void mat_pack_avx512(enum fmt f, uint32_t cols, const void *rows,
 		packers[f](cols, r, out);
 	else
 		pack_floats(fmt_info[f].bytes, cols, r, out);
+	_mm_sfence();
 }
