@@ -142,7 +142,7 @@ check-bits: deps-test all bins-tests ## equal logits in every batch, chunk, leve
 	$(Q)$(O)/tests/t_bits
 bench-peers: deps all ## decode and prefill beside llama.cpp (PEER=DIR)
 	$(Q)O=$(O) PEER="$(PEER)" tests/bench-peers.sh
-bench-load: all $(O)/tests/t_read ## loads from a cold cache beside plain reading
+bench-load: all $(O)/tests/t_read $(O)/tests/t_hash ## loads from a cold cache beside plain reading
 	$(Q)O=$(O) tests/bench-load.sh
 bench-ipc: all $(O)/tests/t_mkgguf ## rings beside a unix socket
 	$(Q)O=$(O) tests/bench-ipc.sh
