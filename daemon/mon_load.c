@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -76,6 +77,12 @@ static int bad_end(const struct mon_model *md, const siginfo_t *si,
 			 "the %s ended without a result (status %d)", kind(k),
 			 si->si_status);
 		return -EBADMSG;
+	}
+	if (!k->said && k->loader && si->si_status == SIGKILL) {
+		snprintf(text, WIRE_TEXT,
+			 "the loader was killed (SIGKILL): has the system or "
+			 "its memory cgroup run out of memory?");
+		return -ENOMEM;
 	}
 	if (!k->said) {
 		snprintf(text, WIRE_TEXT, "the %s was killed (SIG%s)", kind(k),

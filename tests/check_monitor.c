@@ -274,6 +274,28 @@ START_TEST(parser_dies)
 }
 END_TEST
 
+/* As memory that runs out kills it. */
+START_TEST(loader_dies)
+{
+	size_t i;
+
+	session(0, 1000);
+	ask_load(0, 0);
+	mr_run();
+	for (i = 0; i < MR_CHILDREN; i++)
+		if (mr.child[i].ctl >= 0 && !mr.child[i].engine)
+			mr_parse(&mr.child[i], 0);
+	mr_run();
+	ck_assert_uint_eq(mr.n_loaders, 1);
+	for (i = 0; i < MR_CHILDREN; i++)
+		if (mr.child[i].ctl >= 0 && mr.child[i].loader)
+			mr_end(&mr.child[i]);
+	mr_run();
+	refused(0, -ENOMEM, "the loader was killed (SIGKILL)");
+	load(0, 0); /* another time it may go well */
+}
+END_TEST
+
 /* Models and sessions outlive an engine; who waits goes on waiting. */
 START_TEST(engine_dies)
 {
@@ -432,6 +454,7 @@ int main(void)
 	tcase_add_test(t, model_budgets);
 	tcase_add_test(t, failures);
 	tcase_add_test(t, parser_dies);
+	tcase_add_test(t, loader_dies);
 	tcase_add_test(t, engine_dies);
 	tcase_add_test(t, poison);
 	tcase_add_test(t, give_up);
