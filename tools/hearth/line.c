@@ -5,15 +5,17 @@
  * Characters are read here, not by libedit, for two reasons: Ctrl-C must come
  * back at once, and a pasted text (terminals mark it when asked to) must not
  * be sent at its first line end. Line ends inside a paste become a visible
- * stand-in while editing and are turned back afterwards. Ctrl-C is a character
- * while a line is edited: a signal just before a read would be slept over.
+ * stand-in while editing and are turned back afterwards.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <histedit.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -22,7 +24,6 @@
 #define STAND_IN      L'\u2424' /* SYMBOL FOR NEWLINE */
 #define STAND_IN_UTF8 "\xe2\x90\xa4"
 #define HISTORY_LINES 1000
-#define CTRL_C	      3
 #define ESC	      27
 
 struct line {
@@ -30,6 +31,7 @@ struct line {
 	History *hist;
 	const char *const *commands;
 	const char *prompt;
+	int in; /* standard input once more, not blocking where that can be */
 	char file[4096];
 	bool paste;
 	unsigned char ahead[8]; /* bytes read and not yet given out */
@@ -38,6 +40,25 @@ struct line {
 };
 
 /* ------------------------------------------------------------- characters */
+
+/*
+ * False: Ctrl-C. It may come between the look and the wait, and it takes away
+ * what was there to be read.
+ */
+static bool wait_input(const struct line *l)
+{
+	struct pollfd p = { .fd = l->in, .events = POLLIN };
+	sigset_t intr, old;
+
+	sigemptyset(&intr);
+	sigaddset(&intr, SIGINT);
+	sigprocmask(SIG_BLOCK, &intr, &old);
+	while (!tool_interrupted && ppoll(&p, 1, NULL, &old) < 0 &&
+	       errno == EINTR)
+		;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return !tool_interrupted;
+}
 
 static int read_byte(struct line *l)
 {
@@ -49,24 +70,21 @@ static int read_byte(struct line *l)
 		memmove(l->ahead, l->ahead + 1, --l->n_ahead);
 		return c;
 	}
-	for (;;) {
-		if (tool_interrupted) {
+	do {
+		if (!wait_input(l)) {
 			l->intr = true;
 			return -1;
 		}
-		n = read(0, &c, 1);
-		if (n == 1)
-			return c;
-		if (n == 0 || errno != EINTR)
-			return -1;
-	}
+		n = read(l->in, &c, 1);
+	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
+	return n == 1 ? c : -1;
 }
 
 /* After ESC: is it the mark of a paste? Bytes that are not go back. */
 static bool read_mark(struct line *l)
 {
 	static const char tail[] = "[200~";
-	struct pollfd p = { .fd = 0, .events = POLLIN };
+	struct pollfd p = { .fd = l->in, .events = POLLIN };
 	unsigned char seen[8];
 	unsigned n = 0;
 	int c;
@@ -148,9 +166,7 @@ static int get_char(EditLine *el, wchar_t *out)
 	el_get(el, EL_CLIENTDATA, &l);
 	for (;;) {
 		c = read_byte(l);
-		if (c == CTRL_C)
-			l->intr = true;
-		if (c < 0 || l->intr)
+		if (c < 0)
 			return l->intr ? -1 : 0;
 		if (c == ESC && l->n_ahead + 6 < sizeof(l->ahead) &&
 		    read_mark(l))
@@ -235,6 +251,10 @@ int line_open(struct line **out, const char *const *commands)
 	*out = NULL;
 	l->commands = commands;
 	l->prompt = "";
+	l->in = open("/proc/self/fd/0",
+		     O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (l->in < 0)
+		l->in = 0;
 	l->el = el_init("hearth", stdin, term_is_tty(1) ? stdout : stderr,
 			stderr);
 	l->hist = history_init();
@@ -247,7 +267,6 @@ int line_open(struct line **out, const char *const *commands)
 	el_set(l->el, EL_PROMPT_ESC, give_prompt, '\1');
 	el_set(l->el, EL_EDITOR, "emacs");
 	el_set(l->el, EL_SIGNAL, 0);
-	el_set(l->el, EL_SETTY, "-d", "intr=", NULL);
 	el_set(l->el, EL_GETCFN, get_char);
 	el_set(l->el, EL_HIST, history, l->hist);
 	el_set(l->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
@@ -274,6 +293,8 @@ void line_close(struct line **lp)
 		el_end(l->el);
 	if (l->hist)
 		history_end(l->hist);
+	if (l->in > 0)
+		close(l->in);
 	free(l);
 	*lp = NULL;
 }
@@ -288,6 +309,19 @@ static void add_line(struct str *s, const char *p, size_t n)
 		p = mark + 3;
 	}
 	str_add(s, p, (size_t)(end - p));
+}
+
+/* libedit shows its prompt first: what is typed at once would be a line's. */
+static void by_character(void)
+{
+	struct termios t;
+
+	if (tcgetattr(0, &t))
+		return;
+	t.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+	t.c_cc[VMIN] = 1;
+	t.c_cc[VTIME] = 0;
+	tcsetattr(0, TCSADRAIN, &t);
 }
 
 static void ask_marks(bool on)
@@ -312,6 +346,7 @@ enum line_end line_read(struct line *l, const char *prompt, struct str *s)
 	l->intr = false;
 	l->paste = false;
 	tool_interrupted = 0;
+	by_character();
 	ask_marks(true);
 	p = el_gets(l->el, &n);
 	ask_marks(false);
