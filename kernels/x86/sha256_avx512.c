@@ -88,17 +88,13 @@ INLINE void transpose(__m512i v[16])
 	}
 }
 
-INLINE __m512i sigma(__m512i x, int r0, int r1, int r2)
-{
-	return xor3(_mm512_ror_epi32(x, r0), _mm512_ror_epi32(x, r1),
-		    _mm512_ror_epi32(x, r2));
-}
-
-INLINE __m512i schedule(__m512i x, int r0, int r1, int s)
-{
-	return xor3(_mm512_ror_epi32(x, r0), _mm512_ror_epi32(x, r1),
-		    _mm512_srli_epi32(x, s));
-}
+/* Macros, as the counts must be constants to every compiler. */
+#define SIGMA(x, r0, r1, r2)                                   \
+	xor3(_mm512_ror_epi32(x, r0), _mm512_ror_epi32(x, r1), \
+	     _mm512_ror_epi32(x, r2))
+#define SCHEDULE(x, r0, r1, s)                                 \
+	xor3(_mm512_ror_epi32(x, r0), _mm512_ror_epi32(x, r1), \
+	     _mm512_srli_epi32(x, s))
 
 /*
  * 16 rounds. Variable @i of a to h is s[(i - round) & 7]; the next words are
@@ -116,15 +112,15 @@ INLINE void rounds(__m512i s[8], __m512i w[16], const uint32_t *kk, int more)
 		__m512i t = add(add(s[(7 - i) & 7], w[i]),
 				_mm512_set1_epi32((int)kk[i]));
 
-		t = add(add(t, sigma(e, 6, 11, 25)),
+		t = add(add(t, SIGMA(e, 6, 11, 25)),
 			_mm512_ternarylogic_epi32(e, f, g, 0xca));
 		s[(3 - i) & 7] = add(s[(3 - i) & 7], t);
-		s[(7 - i) & 7] = add(add(t, sigma(a, 2, 13, 22)),
+		s[(7 - i) & 7] = add(add(t, SIGMA(a, 2, 13, 22)),
 				     _mm512_ternarylogic_epi32(a, b, c, 0xe8));
 		if (more)
 			w[i] = add(add(w[i], w[(i + 9) & 15]),
-				   add(schedule(w[(i + 1) & 15], 7, 18, 3),
-				       schedule(w[(i + 14) & 15], 17, 19, 10)));
+				   add(SCHEDULE(w[(i + 1) & 15], 7, 18, 3),
+				       SCHEDULE(w[(i + 14) & 15], 17, 19, 10)));
 	}
 }
 
