@@ -22,8 +22,14 @@ cleanup() {
 	wait 2>/dev/null || true
 	pid=
 	umount -l "$t"/disk "$t"/huge "$t"/hog "$t"/tmpfs 2>/dev/null || true
-	[ $raised = 0 ] || echo $(($(cat $nr) - raised)) >$nr
+	lower
 	finish
+}
+# As many huge pages as if this had not been here.
+lower() {
+	local n=$(($(cat $nr 2>/dev/null || echo 0) - raised))
+	[ $raised = 0 ] || echo $((n > 0 ? n : 0)) >$nr
+	raised=0
 }
 trap cleanup EXIT
 
@@ -148,7 +154,7 @@ again() {
 }
 
 survive() {
-	local first s
+	local first s n
 	best=999999999
 	uncache
 	s=$(sectors)
@@ -160,7 +166,11 @@ survive() {
 	[ $s -ge "$bytes" ] || fail "$1: loaded with $s bytes off the disk"
 	[ "$(io read_bytes)" -ge "$bytes" ] ||
 		fail "$1: loaded with read_bytes $(io read_bytes)"
-	for _ in 1 2 3; do again "$1" "$first"; done
+	# more often only where others keep the processor busy
+	for n in 1 2 3 4 5 6; do
+		[ $n -le 3 ] || [ "$best" -gt 20000 ] || break
+		again "$1" "$first"
+	done
 	[ -n "$sanitized" ] || [ "$best" -le 20000 ] ||
 		fail "$1: attached in $best us at best"
 	"$O/hearth" stop --all --evict >/dev/null || fail "stop --all --evict"
@@ -281,7 +291,7 @@ shortage() {
 		client=$!
 		sleep $delay
 		leave 4 2>/dev/null || true
-		wait $client || grep -Eq 'are free|no memory' "$t/err" ||
+		wait $client || grep -Eq 'are free|no room|no memory' "$t/err" ||
 			fail "$provider: $(cat "$t/err")"
 		client=
 		"$O/hearth" stop --evict big >/dev/null 2>&1 || true
@@ -334,7 +344,6 @@ if [ "$(free_pages)" -lt $want ] ||
 fi
 all hugetlbfs "$t/huge/pool" "$page"
 umount "$t/huge" "$t/hog"
-echo $(($(cat $nr) - raised)) >$nr
-raised=0
+lower
 [ "$(cat $nr)" = "$was" ] || fail "huge pages: $(cat $nr), were $was"
 echo "pool.sh: ok"
