@@ -112,7 +112,7 @@ mkdir $group
 echo 48M >$group/hugetlb.2MB.max
 echo $$ >$group/cgroup.procs
 start -o pool=hugetlbfs
-fails "a limit on huge pages" "no memory for"
+fails "a limit on huge pages" "no room for bytes"
 is "no signal" test -z "$(grep -E 'SIG[A-Z]' $log)"
 echo max >$group/hugetlb.2MB.max
 [ -z "${long:-}" ] || is "without the limit it is loaded" \
