@@ -109,7 +109,7 @@ kill_all() {
 	sleep 0.2
 	all=$(processes "$pid")
 	# shellcheck disable=SC2086 # a list of numbers
-	kill -KILL $all "$client"
+	kill -KILL $all "$client" 2>/dev/null || true # the client may be done
 	wait "$pid" "$client" 2>/dev/null || true
 	client=
 	for p in $all; do till 10 gone "$p" || fail "$p survives SIGKILL"; done
