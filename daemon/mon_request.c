@@ -79,22 +79,6 @@ static bool same_files(const struct pool_file *a, uint32_t n_a,
 	return n_a && n_a == b->n;
 }
 
-static struct mon_model *find_files(struct mon *m, const struct mon_files *f)
-{
-	struct mon_model *md;
-	size_t i;
-
-	for (i = 0; i < WIRE_MAX_MODELS; i++) {
-		md = &m->models[i];
-		if (!md->id || md->evict)
-			continue;
-		if (same_files(md->meta.file, md->meta.n_files, f) ||
-		    same_files(md->also.part, md->also.n, f))
-			return md;
-	}
-	return NULL;
-}
-
 /* ------------------------------------------------------------------ rights */
 
 static bool may_use(const struct mon_client *cl, const struct mon_model *md)
@@ -108,6 +92,42 @@ static bool may_use(const struct mon_client *cl, const struct mon_model *md)
 		if (!(md->meta.file[i].mode & S_IROTH))
 			return false;
 	return true;
+}
+
+/*
+ * What statx() says of a file on a device without a number of its own may be
+ * made up: whoever serves a file system gets the number that another one had.
+ * From a stranger such a file is read, and known by its content.
+ */
+static bool believed(const struct mon_client *cl, const struct mon_model *md,
+		     const struct mon_files *f)
+{
+	uint32_t i;
+
+	for (i = 0; i < f->n; i++)
+		if (!(f->part[i].dev >> 32))
+			return may_use(cl, md);
+	return true;
+}
+
+static struct mon_model *find_files(const struct mon_client *cl,
+				    const struct mon_files *f)
+{
+	struct mon *m = cl->m;
+	struct mon_model *md;
+	size_t i;
+
+	for (i = 0; i < WIRE_MAX_MODELS; i++) {
+		md = &m->models[i];
+		if (!md->id || md->evict)
+			continue;
+		if (!same_files(md->meta.file, md->meta.n_files, f) &&
+		    !same_files(md->also.part, md->also.n, f))
+			continue;
+		if (believed(cl, md, f))
+			return md;
+	}
+	return NULL;
 }
 
 /* Does it count against a budget of models? Those nobody has open do not. */
@@ -255,7 +275,7 @@ void mon_load(struct mon_client *cl, uint32_t seq, const struct wire_load *l,
 	uint32_t i;
 
 	if (!check_load(cl, seq, l, fds, &f)) {
-		md = find_files(m, &f);
+		md = find_files(cl, &f);
 		/* It comes to the engine anew: as this client wants it. */
 		if (md && md->state == WIRE_MODEL_RESIDENT) {
 			md->n_ctx_want = l->n_ctx;
