@@ -13,7 +13,9 @@
 # Each round reads the file with dd (iflag=direct, 4 MiB at a time) and with 16
 # reads of 1 MiB in flight, and loads it through a daemon: from the start of
 # `hearth load` to its end, hash, repack and the engine's attaching included.
-# The table shows medians: `hash` is what the cores hash, and nothing else.
+# The table shows medians. `hash` is what the cores hash, and nothing else;
+# `mem` how fast as much memory comes at its first touch (on a virtual machine
+# the hypervisor may have taken it away), and `warm` a load right after that.
 set -eu
 cd "$(dirname "$0")/.."
 O=${O:-build}
@@ -88,7 +90,7 @@ for pool in $POOLS; do
 	# shellcheck disable=SC2086 # a list of files
 	python3 - "$O" "$work/log" "$pool" "${ROUNDS:-5}" \
 		"${THREADS:-2}" $MODELS <<'PY'
-import os, re, statistics as st, subprocess, sys, time
+import mmap, os, re, statistics as st, subprocess, sys, time
 
 O, log, pool, rounds, threads = *sys.argv[1:4], int(sys.argv[4]), sys.argv[5]
 PARTS = ('waiting', 'hashing', 'packing', 'pages')
@@ -125,38 +127,49 @@ def hashing(m, r):
     r['hash'].append(size / float(sh(f'{O}/tests/t_hash', threads).split()[1]) * 1e-9)
 
 
-def load(m, r):
+def warm(m, r):
+    t = time.monotonic()
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE) as v:
+        v.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, size, 2 << 20):
+            v[at] = 1
+        r['mem'].append(time.monotonic() - t)
+    load(m, r, 'warm')
+
+
+def load(m, r, key='load'):
     at = os.path.getsize(log)
-    r['load'].append(timed(f'{O}/hearth', 'load', m))
+    r[key].append(timed(f'{O}/hearth', 'load', m))
     with open(log) as f:
         f.seek(at)
         text = f.read()
     inside = re.search(r'loader.*: ([0-9.]+) s \((.*?)\), on (\d+) threads', text)
     if not inside or 'direct' not in inside[2]:
         sys.exit(f'{m}: no direct load\n{text}')
-    r['loader'].append(float(inside[1]))
-    for p in PARTS:
-        r[p].append(float(re.search(p + r' ([0-9.]+) s', text)[1]))
+    if key == 'warm':
+        r['loader'].append(float(inside[1]))
+        for p in PARTS:
+            r[p].append(float(re.search(p + r' ([0-9.]+) s', text)[1]))
     sh(f'{O}/hearth', 'stop', '--all', '--evict')
 
 
-print(f'{pool}, medians of {rounds}; MB/s of dd, deep direct reading, hash on '
-      f'{threads} threads, load')
-print(f'{"model":22} {"dd":>5} {"deep":>5} {"hash":>5} {"load":>5}  of dd of deep of hash  '
-      'seconds: all, loader; thread seconds: ' + ', '.join(PARTS))
+RATES = ('dd', 'deep', 'hash', 'mem', 'load', 'warm')
+print(f'{pool}, medians of {rounds}, {threads} threads; MB/s; warm by dd, deep, hash; seconds of '
+      'warm, in its loader; thread seconds there: ' + ', '.join(PARTS))
+print(f'{"model":22} ' + ' '.join(f'{k:>5}' for k in RATES) + '  /dd /deep /hash')
 for m in sys.argv[6:]:
-    r = {k: [] for k in ('dd', 'deep', 'hash', 'load', 'loader') + PARTS}
+    r = {k: [] for k in RATES + ('loader',) + PARTS}
     size = os.path.getsize(m)
     for i in range(rounds):
-        ways = [dd, deep, hashing, load]
-        for f in ways[i % 4:] + ways[:i % 4]:
+        ways = [dd, deep, hashing, load, warm]
+        for f in ways[i % 5:] + ways[:i % 5]:
             cold(m)
             f(m, r)
     s = {k: st.median(v) for k, v in r.items()}
-    rate = {k: size / s[k] * 1e-6 for k in ('dd', 'deep', 'hash', 'load')}
+    rate = {k: size / s[k] * 1e-6 for k in RATES}
     print(f'{os.path.basename(m):22} ' + ' '.join(f'{v:5.0f}' for v in rate.values())
-          + ''.join(f'{rate["load"] / rate[k]:7.2f}' for k in ('dd', 'deep', 'hash'))
-          + f'  {s["load"]:.2f} {s["loader"]:.2f}; ' + ' '.join(f'{s[p]:.2f}' for p in PARTS),
+          + ''.join(f'{rate["warm"] / rate[k]:5.2f}' for k in ('dd', 'deep', 'hash'))
+          + f'  {s["warm"]:.2f} {s["loader"]:.2f}; ' + ' '.join(f'{s[p]:.2f}' for p in PARTS),
           flush=True)
 PY
 	kill "$daemon"
