@@ -32,6 +32,7 @@ lower() {
 	raised=0
 }
 trap cleanup EXIT
+trap "exit 1" TERM INT # of a time limit, too: mounts and pages are not left
 
 sanitized=
 [ "${O%-san}" = "$O" ] || sanitized=1
