@@ -65,7 +65,7 @@ static int in_queue(struct hearth *h, uint32_t *n)
 
 int cring_push(struct hearth *h, const struct ring_sqe *e)
 {
-	uint32_t at = h->sq_tail & (h->mem->lay.sq_entries - 1);
+	uint32_t at;
 	uint32_t n;
 	int err;
 
@@ -78,6 +78,7 @@ int cring_push(struct hearth *h, const struct ring_sqe *e)
 		return err;
 	if (n == h->mem->lay.sq_entries)
 		return -EAGAIN;
+	at = h->sq_tail & (h->mem->lay.sq_entries - 1);
 	memcpy(h->mem->c + h->mem->lay.c_sq_off + (size_t)at * RING_ENTRY_BYTES,
 	       e, sizeof(*e));
 	h->sq_tail++;

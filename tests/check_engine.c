@@ -159,7 +159,7 @@ START_TEST(goes_on)
 {
 	static const uint32_t n_done[] = { 0, 1, 7, 19, 20 };
 	struct rig_client *c = &rig.clients[0];
-	struct ring_token first[20];
+	struct ring_token first[20] = { 0 };
 	struct ring_run *run;
 	float embed[16];
 	uint32_t i;

@@ -298,7 +298,8 @@ static void check_end(const struct rig_client *rc, struct run *r,
 			      "poison %u in %s, mode %u",
 			      s->n_restart, s->n_strikes, sim.n_crashes,
 			      sim.poison,
-			      has_poison(rc, r, s) ? "it" : "others", sim.how);
+			      has_poison(rc, r, s) ? "it" : "others",
+			      (unsigned int)sim.how);
 			sim.n_killers++;
 		} else {
 			CHECK(e->err == -ENODEV && sim.lost_models, "error %d",

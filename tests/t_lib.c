@@ -242,7 +242,8 @@ static int engines(void)
 {
 	struct hearth_request rq = request(400);
 	struct hearth_event HEARTH_INIT(ev);
-	uint32_t first[400], tok[400];
+	uint32_t first[400] = { 0 };
+	uint32_t tok[400] = { 0 };
 	uint64_t id;
 	int n;
 

@@ -105,7 +105,8 @@ static void ask(struct client *c, unsigned int q)
 {
 	uint64_t seed = c->index * 1000 + q;
 	uint8_t *rec = c->r.c + c->r.l.c_data_off;
-	uint32_t len = sizeof(struct ring_run), prompt[MAX_PROMPT], i;
+	uint32_t len = sizeof(struct ring_run), i;
+	uint32_t prompt[MAX_PROMPT] = { 0 };
 	const uint32_t at[] = { 0, 2 }, halt[] = { 17, 99 };
 	const struct ring_bias bias[] = { { 20, 3 }, { 21, -1e30f } };
 	struct ring_run run = { .model = c->model,
@@ -332,7 +333,8 @@ static void wait_speaking(void)
 /* Until a step begins that computes one of the requests again. */
 static void wait_step(uint64_t from)
 {
-	uint32_t gens[MAX_CLIENTS], restarts[MAX_CLIENTS];
+	uint32_t gens[MAX_CLIENTS] = { 0 };
+	uint32_t restarts[MAX_CLIENTS] = { 0 };
 	const struct ring_slot *s;
 	unsigned int i;
 

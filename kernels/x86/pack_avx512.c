@@ -49,7 +49,7 @@ INLINE __m512i field(__m512i v, int bits, int pos, int to)
 	return _mm512_and_si512(v, _mm512_set1_epi8(mask));
 }
 
-INLINE __m512i or (__m512i a, __m512i b)
+INLINE __m512i either(__m512i a, __m512i b)
 {
 	return _mm512_or_si512(a, b);
 }
@@ -73,28 +73,29 @@ INLINE void put_codes(uint8_t *dst, int lo, int hi, const __m512i q[8])
 		if (lo == 8)
 			v = q[i];
 		else if (lo == 4)
-			v = or (field(q[i], 4, 0, 0), field(q[i + 4], 4, 0, 4));
+			v = either(field(q[i], 4, 0, 0),
+				   field(q[i + 4], 4, 0, 4));
 		else
-			v = or (or (field(q[4 * i], 2, 0, 0),
-				    field(q[4 * i + 1], 2, 0, 2)),
-				or (field(q[4 * i + 2], 2, 0, 4),
-				    field(q[4 * i + 3], 2, 0, 6)));
+			v = either(either(field(q[4 * i], 2, 0, 0),
+					  field(q[4 * i + 1], 2, 0, 2)),
+				   either(field(q[4 * i + 2], 2, 0, 4),
+					  field(q[4 * i + 3], 2, 0, 6)));
 		store(dst + 64 * i, v);
 	}
 	dst += 64 * lo;
 	if (hi == 1) {
 #pragma GCC unroll 8
 		for (i = 0; i < 8; i++)
-			h = or (h, field(q[i], 1, lo, i));
+			h = either(h, field(q[i], 1, lo, i));
 		store(dst, h);
 	} else if (hi == 2) {
 #pragma GCC unroll 2
 		for (i = 0; i < 2; i++)
 			store(dst + 64 * i,
-			      or (or (field(q[4 * i], 2, lo, 0),
-				      field(q[4 * i + 1], 2, lo, 2)),
-				  or (field(q[4 * i + 2], 2, lo, 4),
-				      field(q[4 * i + 3], 2, lo, 6))));
+			      either(either(field(q[4 * i], 2, lo, 0),
+					    field(q[4 * i + 1], 2, lo, 2)),
+				     either(field(q[4 * i + 2], 2, lo, 4),
+					    field(q[4 * i + 3], 2, lo, 6))));
 	}
 }
 
@@ -121,7 +122,7 @@ INLINE void nibbles(const struct rows *r, uint8_t *dst, size_t qs, int hi,
 				_mm512_set1_epi32(15));
 			/* bit j to byte j */
 			four = _mm512_mullo_epi32(four, spread);
-			q[i] = or (q[i], field(four, 1, 0, 4));
+			q[i] = either(q[i], field(four, 1, 0, 4));
 		}
 	}
 	put_codes(dst, 4, hi, q);
@@ -156,7 +157,7 @@ INLINE void codes_k45(const struct rows *r, uint8_t *dst, size_t qs, int hi,
 		for (i = 0; i < 8; i++) {
 			q[i] = field(w[i], 4, j % 2 * 4, 0);
 			if (hi)
-				q[i] = or (q[i], field(h[i], 1, j, 4));
+				q[i] = either(q[i], field(h[i], 1, j, 4));
 		}
 		put_codes(dst + j * (4 + hi) * 64, 4, hi, q);
 	}
@@ -179,7 +180,7 @@ INLINE void codes_k23(const struct rows *r, uint8_t *dst, size_t qs, int hi,
 		for (i = 0; i < 8; i++) {
 			q[i] = field(w[i], 2, j % 4 * 2, 0);
 			if (hi)
-				q[i] = or (q[i], field(h[i], 1, j, 2));
+				q[i] = either(q[i], field(h[i], 1, j, 2));
 		}
 		put_codes(dst + j * (2 + hi) * 64, 2, hi, q);
 	}
@@ -200,9 +201,9 @@ INLINE void codes_q6_k(const struct rows *r, uint8_t *dst)
 		for (j = 0; j < 4; j++, dst += 6 * 64) {
 #pragma GCC unroll 8
 			for (i = 0; i < 8; i++)
-				q[i] = or
-				       (field(low[j & 1][i], 4, j / 2 * 4, 0),
-					field(high[i], 2, 2 * j, 4));
+				q[i] = either(field(low[j & 1][i], 4, j / 2 * 4,
+						    0),
+					      field(high[i], 2, 2 * j, 4));
 			put_codes(dst, 4, 2, q);
 		}
 	}
@@ -248,9 +249,10 @@ INLINE void scales_k45(const struct rows *r, size_t off, uint8_t *dst)
 
 	dwords(r, off, 3, s);
 	dst = put_groups(dst, field(s[0], 6, 0, 0));
-	dst = put_groups(dst, or (field(s[2], 4, 0, 0), field(s[0], 2, 6, 4)));
+	dst = put_groups(dst,
+			 either(field(s[2], 4, 0, 0), field(s[0], 2, 6, 4)));
 	dst = put_groups(dst, field(s[1], 6, 0, 0));
-	put_groups(dst, or (field(s[2], 4, 4, 0), field(s[1], 2, 6, 4)));
+	put_groups(dst, either(field(s[2], 4, 4, 0), field(s[1], 2, 6, 4)));
 }
 
 INLINE void scales_q3_k(const struct rows *r, uint8_t *dst)
@@ -261,8 +263,8 @@ INLINE void scales_q3_k(const struct rows *r, uint8_t *dst)
 	dwords(r, offsetof(struct q3_k, scales), 3, s);
 #pragma GCC unroll 4
 	for (k = 0; k < 4; k++) {
-		v = or (field(s[k & 1], 4, k / 2 * 4, 0),
-			field(s[2], 2, 2 * k, 4));
+		v = either(field(s[k & 1], 4, k / 2 * 4, 0),
+			   field(s[2], 2, 2 * k, 4));
 		dst = put_groups(dst, _mm512_sub_epi8(v, _mm512_set1_epi8(32)));
 	}
 }
