@@ -20,6 +20,8 @@
 #define ALIVE_NS      (100 * 1000000ull)
 #define BOUND_MS      10000 /* of coming back to a daemon */
 #define MAX_AGAIN     1
+#define OPEN_NS	      (2000 * 1000000ull) /* of trying to open */
+#define AGAIN_NS      (20 * 1000000)
 
 /* --------------------------------------------------------------- the end */
 
@@ -473,35 +475,29 @@ static int find_daemon(struct hearth *h, const char *path)
 	return err;
 }
 
-int hearth_open(struct hearth **out, const struct hearth_options *opt)
+static int open_once(struct hearth **out, const struct hearth_options *o)
 {
-	struct hearth_options o = { .size = sizeof(o) };
 	struct hearth *h;
 	char *path;
 	int err;
 
-	*out = NULL;
-	if (opt && opt->size < sizeof(size_t))
-		return err_open(-EINVAL, "struct hearth_options has no size");
-	if (opt)
-		memcpy(&o, opt, opt->size < sizeof(o) ? opt->size : sizeof(o));
 	err = new_conn(&h);
 	if (err)
 		return err_open(err, "not enough memory for a connection");
-	h->log = o.log;
-	h->log_arg = o.log_arg;
-	h->link.hello.n_slots = o.n_slots;
-	h->link.hello.c_bytes = o.in_bytes;
-	h->link.hello.d_bytes = o.out_bytes;
-	h->link.bound_ms = o.reconnect_ms ? o.reconnect_ms : BOUND_MS;
-	h->link.max_again = o.max_resubmit ? o.max_resubmit : MAX_AGAIN;
-	/* what fails before it ever worked is no matter for another attempt */
-	err = find_daemon(h, o.socket);
+	h->log = o->log;
+	h->log_arg = o->log_arg;
+	h->link.hello.n_slots = o->n_slots;
+	h->link.hello.c_bytes = o->in_bytes;
+	h->link.hello.d_bytes = o->out_bytes;
+	h->link.bound_ms = o->reconnect_ms ? o->reconnect_ms : BOUND_MS;
+	h->link.max_again = o->max_resubmit ? o->max_resubmit : MAX_AGAIN;
+	/* what fails before it ever worked is no matter for the link */
+	err = find_daemon(h, o->socket);
 	path = h->link.path;
 	h->link.path = NULL;
 	if (!err)
 		err = handshake(h);
-	if (o.no_reconnect)
+	if (o->no_reconnect)
 		free(path);
 	else
 		h->link.path = path;
@@ -517,6 +513,31 @@ int hearth_open(struct hearth **out, const struct hearth_options *opt)
 	h->link.hello.d_bytes = h->mem->lay.d_bytes;
 	*out = h;
 	return 0;
+}
+
+/* One that left in the middle of the handshake may be restarting. */
+int hearth_open(struct hearth **out, const struct hearth_options *opt)
+{
+	struct hearth_options o = { .size = sizeof(o) };
+	struct timespec nap = { .tv_nsec = AGAIN_NS };
+	uint64_t end = 0;
+	int err;
+
+	*out = NULL;
+	if (opt && opt->size < sizeof(size_t))
+		return err_open(-EINVAL, "struct hearth_options has no size");
+	if (opt)
+		memcpy(&o, opt, opt->size < sizeof(o) ? opt->size : sizeof(o));
+	for (;;) {
+		err = open_once(out, &o);
+		if (err == -ENOTCONN && !end && !o.no_reconnect)
+			end = cring_now_ns() + OPEN_NS;
+		if ((err != -ENOTCONN && err != -ENOENT &&
+		     err != -ECONNREFUSED) ||
+		    cring_now_ns() >= end)
+			return err;
+		nanosleep(&nap, NULL);
+	}
 }
 
 uint64_t hearth_epoch(const struct hearth *h)

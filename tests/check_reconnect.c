@@ -546,6 +546,26 @@ START_TEST(another_users_daemon)
 }
 END_TEST
 
+/* A daemon that leaves while it is greeted: the next one is found. */
+START_TEST(greeted_anew)
+{
+	const struct life life[] = { { .die = (enum die_at)_i },
+				     { .gap_ms = 50 } };
+	struct hearth_options HEARTH_INIT(o);
+	double t = now();
+	int err;
+
+	srv_start(&srv, life, 2);
+	while (access(srv.path, F_OK) && now() - t < 5)
+		life_nap(1000);
+	life_nap(10000); /* from the name to listen() */
+	o.socket = srv.path;
+	err = hearth_open(&h, &o);
+	ck_assert_msg(!err, "%s", hearth_error(NULL));
+	ck_assert_int_eq(srv.now, 1);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- models */
 
 /* Opened by number: found again by the digest of its weights, or not. */
@@ -740,6 +760,7 @@ int main(void)
 	tcase_add_loop_test(t, once_is_enough, 0, 3);
 	tcase_add_loop_test(t, nobody_comes, 0, 4);
 	tcase_add_test(t, not_wanted);
+	tcase_add_loop_test(t, greeted_anew, DIE_ACCEPT, DIE_READY);
 	tcase_add_test(t, another_users_daemon);
 	tcase_add_loop_test(t, model_by_digest, 0, 3);
 	tcase_add_loop_test(t, model_is_another, 0, 3);

@@ -99,6 +99,9 @@ struct hearth_options {
  * @out: new connection, the caller's to close; NULL on failure
  * @opt: NULL for all defaults; copied
  *
+ * A daemon that hangs up during the handshake may be restarting: unless
+ * no_reconnect is set, the next one is tried for up to two seconds.
+ *
  * Return: 0; -ENOENT or -ECONNREFUSED when no daemon runs; -EACCES;
  * -EPROTO when the daemon speaks another version; or another -errno, and a
  * sentence in hearth_error(NULL).
