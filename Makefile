@@ -14,6 +14,7 @@
 #   PROMPT=, MODEL=          for run
 #   KDIR=DIR     kernel headers, for kmod (default: of the running kernel)
 #   PEER=DIR     llama.cpp's binaries, for bench-peers
+#   NVCC=        compiler of CUDA kernels, if any
 #   DEPS=0       do not install missing packages
 
 O ?= build
@@ -22,6 +23,8 @@ DESTDIR ?=
 PROMPT ?= What is the capital of France?
 MODEL ?= smollm2-135m-instruct
 KDIR ?= /lib/modules/$(shell uname -r)/build
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) \
+	$(wildcard /usr/local/cuda/bin/nvcc))
 DEPS ?= 1
 V ?= 0
 SAN ?=
@@ -69,6 +72,12 @@ CHECKS := $(patsubst tests/%.c,%,$(wildcard tests/check_*.c))
 VM_TESTS := $(patsubst tests/vm/%.c,%,$(wildcard tests/vm/t_*.c))
 HELPERS := $(patsubst tests/%.c,%,$(wildcard tests/t_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+CUDASIM := $(O)/tests/cudasim/libcuda.so.1
+CUDASIM_SRC := $(wildcard tests/cudasim/*.c)
+CUDASIM_CU := $(wildcard tests/cudasim/kernels/*.cu)
+# Without a compiler the simulator is built, and its tests skip.
+CUDASIM_PTX := $(if $(NVCC),$(patsubst tests/cudasim/kernels/%.cu,\
+	$(O)/tests/cudasim/%.ptx,$(CUDASIM_CU)) $(O)/tests/cudasim/warp.fatbin)
 EXAMPLES := $(patsubst libclient/examples/%.c,%,$(wildcard \
 	libclient/examples/*.c))
 
@@ -118,6 +127,8 @@ check-unit: all bins-tests ## unit tests, module by module
 	$(Q)O=$(O) tests/run.sh unit
 check-kernels: all bins-tests ## every kernel slot against plain C
 	$(Q)$(O)/tests/check_kernels
+check-cuda: $(CUDASIM) $(CUDASIM_PTX) $(O)/tests/check_cudasim ## CUDA kernels in the simulator
+	$(Q)O=$(O) tests/run.sh cuda
 check-e2e: all bins-tests ## the real binaries, end to end
 	$(Q)O=$(O) tests/run.sh e2e
 check-vm: deps-test ## module, pool and survival in QEMU, on two kernels
@@ -171,6 +182,7 @@ $(O)/%_avx512.o: EXTRA := -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt \
 $(O)/kernels/%.o: EXTRA2 := -O3
 $(O)/libclient/%.o: EXTRA2 := -fPIC -fvisibility=hidden -Ilibclient/include
 $(O)/tools/%.o $(O)/tests/%.o: EXTRA2 := -Ilibclient/include
+$(O)/tests/cudasim/%.o: EXTRA2 := -fPIC -fvisibility=hidden -fwrapv
 
 $(O)/%.o: %.c $(O)/.flags
 	$(Q)mkdir -p $(@D)
@@ -206,7 +218,7 @@ $(O)/hearth: $(call obj,$(TOOL_SRC) daemon/gpu.c kernels/cpu.c) $(O)/libhearth.a
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_T)
 
 bins-tests: $(CHECKS:%=$(O)/tests/%) $(HELPERS:%=$(O)/tests/%) \
-	$(VM_TESTS:%=$(O)/tests/vm/%) \
+	$(VM_TESTS:%=$(O)/tests/vm/%) $(CUDASIM) $(CUDASIM_PTX) \
 	$(EXAMPLES:%=$(O)/examples/%)
 $(O)/tests/check_%: $(O)/tests/check_%.o $(O)/libtool.a $(D_LIBS)
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) -lcheck -lsubunit -lrt \
@@ -217,6 +229,20 @@ $(O)/tests/vm/t_dma: LIBS_V := -ldrm
 # Programs for the guest, which know the kernel and no part of Hearth.
 $(O)/tests/vm/t_%: $(O)/tests/vm/t_%.o
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_V)
+# A driver for machines without a GPU; nothing of Hearth is in it.
+$(CUDASIM): $(call obj,$(CUDASIM_SRC))
+	$(call say,LD,$@)$(CC) -shared -o $@ $^ -Wl,-soname,$(@F) \
+		$(if $(SAN),,-Wl$(comma)-z$(comma)defs) -Wl,-z,relro,-z,now \
+		-pthread $(SANFLAGS) $(LDFLAGS) -lm
+NVFLAGS = -O3 -gencode arch=compute_90a,code=compute_90a
+$(O)/tests/cudasim/%.ptx: tests/cudasim/kernels/%.cu \
+		tests/cudasim/kernels/ptx.cuh
+	$(Q)mkdir -p $(@D)
+	$(call say,NVCC,$<)$(NVCC) $(NVFLAGS) -ptx -o $@ $<
+$(O)/tests/cudasim/%.fatbin: tests/cudasim/kernels/%.cu \
+		tests/cudasim/kernels/ptx.cuh
+	$(Q)mkdir -p $(@D)
+	$(call say,NVCC,$<)$(NVCC) $(NVFLAGS) -fatbin --compress-mode=none -o $@ $<
 $(O)/examples/%: libclient/examples/%.c $(O)/libhearth.a
 	$(Q)mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(BASE) $(WARN) $(HARDEN) $(SANFLAGS) $(CFLAGS) \
@@ -256,6 +282,7 @@ uninstall: ## remove what install put there
 		SOVERSION=$(SOVERSION) tests/install.sh uninstall
 
 .PHONY: all run kmod check check-long bench deps deps-test help check-unit check-kernels \
+	check-cuda \
 	check-e2e check-vm check-vm-long check-fuzz check-san check-san-in \
 	check-install check-parity check-bits bench-peers bench-load bench-ipc fmt fmt-check lint clean bins-tests \
 	fuzz install uninstall FORCE

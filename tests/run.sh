@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # run.sh - run groups of tests and count them.
 #
-# Usage: O=build tests/run.sh check|unit|e2e|vm|vm-long|fuzz|san|long
+# Usage: O=build tests/run.sh check|unit|cuda|e2e|vm|vm-long|fuzz|san|long
 #
 # A test is a program or script that exits 0 (pass), 77 (skip; its last line is
 # the reason) or anything else (fail; its output is shown). The last line is
@@ -62,10 +62,11 @@ one() {
 	report "$1"
 }
 
-# As many at a time as there are cores; told in order.
+# unit [PATTERN]: as many at a time as there are cores; told in order.
 unit() {
 	local t names=()
-	for t in tests/check_*.c; do
+	# shellcheck disable=SC2231 # a pattern it is
+	for t in tests/check_${1:-*}.c; do
 		t=$(basename "$t" .c)
 		names+=("$t")
 		while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
@@ -214,6 +215,7 @@ check)
 	O=$plain
 	;;
 unit) unit ;;
+cuda) unit 'cuda*' ;;
 e2e) e2e ;;
 vm) vm 6.1 6.12 ;;
 vm-long)
