@@ -225,7 +225,7 @@ static void watch(struct op *op)
 		return;
 	op->ln.error = CU_TIMEOUT;
 	snprintf(op->ln.text, sizeof(op->ln.text),
-		 "kernel %s: no progress for %.0f s; %u of its %u blocks have "
+		 "kernel %s: no progress for %.1f s; %u of its %u blocks have "
 		 "begun, %u are done, %d fit at a time%s",
 		 op->func->k->name, dev.watchdog_s, op->next_block,
 		 n_blocks(op), op->done_blocks, dev.n_sm,

@@ -159,13 +159,13 @@ static const char *touch(const struct op *op, struct mem *m, uint64_t at,
 		struct mem_shadow *s = &m->shadow[i];
 
 		if (s->writer != e && !known(op, s->writer, waited))
-			return race(op, s->writer, waited, "writes");
+			return race(op, s->writer, waited, "wrote");
 		if (!write) {
 			s->reader = e;
 			continue;
 		}
 		if (s->reader != e && !known(op, s->reader, waited))
-			return race(op, s->reader, waited, "reads");
+			return race(op, s->reader, waited, "read");
 		s->writer = e;
 	}
 	return NULL;
