@@ -258,6 +258,55 @@ START_TEST(ordinary_code)
 }
 END_TEST
 
+/* The float beside V that a rounding gives: -1 down, 1 up, 2 to zero. */
+static float directed(long double v, int how)
+{
+	float f = (float)v;
+
+	if (how == 2)
+		how = v > 0 ? -1 : 1;
+	if (how < 0 && (long double)f > v)
+		return nextafterf(f, -INFINITY);
+	if (how > 0 && (long double)f < v)
+		return nextafterf(f, INFINITY);
+	return f;
+}
+
+START_TEST(roundings)
+{
+	float x[32], y[32], out[256];
+	uint64_t dx, dy, dout;
+	int i, j;
+
+	rig_open(1, "warp.ptx");
+	for (i = 0; i < 32; i++) {
+		x[i] = unit();
+		y[i] = unit() * 1e-3f;
+	}
+	dx = dev_with(x, sizeof(x));
+	dy = dev_with(y, sizeof(y));
+	dout = dev_new(sizeof(out));
+	ck_assert_int_eq(
+		launch("round_k", 1, 32, 0, NULL, ARGS(&dx, &dy, &dout)), 0);
+	ck_assert_msg(!cu.cuMemcpyDtoH_v2(out, dout, sizeof(out)), "%s",
+		      said());
+	for (i = 0; i < 32; i++) {
+		long double a = x[i], b = y[i];
+		float want[8] = {
+			directed(a + b, 0),  directed(a + b, 2),
+			directed(a + b, -1), directed(a + b, 1),
+			directed(a * b, -1), directed(a * b + 1, 1),
+			directed(a / b, 2),  directed(a * b, -1),
+		};
+
+		for (j = 0; j < 8; j++)
+			ck_assert_msg(out[i * 8 + j] == want[j],
+				      "value %d: %a, not %a", j, out[i * 8 + j],
+				      want[j]);
+	}
+}
+END_TEST
+
 static void persistent(int seed, const char *name, int want_rc)
 {
 	enum { CHUNKS = 23, N = CHUNKS * 1024 };
@@ -373,6 +422,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(t, mma_of_floats, 0, 2);
 	tcase_add_test(t, mma_of_bytes);
 	tcase_add_test(t, ldmatrix);
+	tcase_add_test(t, roundings);
 	tcase_add_loop_test(t, ordinary_code, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, persistent_ring, 1, 1 + 2 * SEEDS);
 	tcase_add_loop_test(t, tiles_and_wgmma, 1, 1 + SEEDS);

@@ -297,6 +297,7 @@ static const struct {
 	{ KERNEL("add.s32 %r1, %r2;"), "so many operands" },
 	{ KERNEL("add.s32 %r1, %r2, %r9;"), "not declared: %r9" },
 	{ KERNEL("add.s32 %r1, %r2, 1x;"), "no number: 1x" },
+	{ KERNEL("add.rz.f16 %r1, %r2, %r3;"), "rounding that is not" },
 	{ KERNEL("bra nowhere;"), "line 8: a label that is nowhere" },
 	{ KERNEL("@%p1 ret;"), "guard that is not declared" },
 	{ KERNEL("ld.global.b32 %r1, [%r2;"), "not closed" },

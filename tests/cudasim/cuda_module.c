@@ -7,8 +7,9 @@
 #include "sim.h"
 #include "tma.h"
 
-#define FATBIN_WRAPPER 0x466243b1u
-#define FATBIN_MAGIC   0xba55ed50u
+/* No byte of them ends a string, as an image of PTX is one. */
+#define FATBIN_WRAPPER "\xb1\x43\x62\x46"
+#define FATBIN_MAGIC   "\x50\xed\x55\xba"
 #define FATBIN_PTX     1
 #define FATBIN_PACKED  0x3000u /* flags: the text is compressed */
 
@@ -73,15 +74,11 @@ static char *fatbin_ptx(const uint8_t *p, bool *packed)
 static char *text_of(const void *image, int *rc)
 {
 	bool packed = false;
-	uint32_t magic;
 	char *text;
 
-	memcpy(&magic, image, sizeof(magic));
-	if (magic == FATBIN_WRAPPER) {
+	if (!strncmp(image, FATBIN_WRAPPER, 4))
 		memcpy(&image, (const uint8_t *)image + 8, sizeof(image));
-		memcpy(&magic, image, sizeof(magic));
-	}
-	if (magic == FATBIN_MAGIC) {
+	if (!strncmp(image, FATBIN_MAGIC, 4)) {
 		text = fatbin_ptx(image, &packed);
 		if (!text)
 			dev_note("this fatbin has no PTX up to compute_90%s",
@@ -91,7 +88,7 @@ static char *text_of(const void *image, int *rc)
 		*rc = text ? 0 : CU_NO_BINARY;
 		return text;
 	}
-	if (!memcmp(image, "\177ELF", 4)) {
+	if (!strncmp(image, "\177ELF", 4)) {
 		dev_note("a cubin: the simulator runs PTX only");
 		*rc = CU_NO_BINARY;
 		return NULL;

@@ -103,6 +103,7 @@ struct ptx_insn {
 	bool unordered;	 /* a comparison that holds for NaN */
 	bool strong;	 /* volatile, relaxed, acquire, release, atomic */
 	bool sat;
+	bool directed; /* result is rounded as round says */
 	bool expect_tx;
 	bool trans;
 	bool pred_not;

@@ -102,6 +102,8 @@ static const struct {
 	FIELD("x4", vec, 4), NOTHING("tile"), NOTHING("read"),
 	NOTHING("mbarrier_init"), NOTHING("m8n8"), NOTHING("tensor"),
 	NOTHING("2d"), NOTHING("L2::cache_hint"),
+	NOTHING("fractional"), NOTHING("L2::evict_first"),
+	NOTHING("L2::evict_unchanged"),
 	/* clang-format on */
 };
 
@@ -391,6 +393,17 @@ static char *guard(struct parser *p, struct ptx_insn *x, char *s)
 	return parse_trim(e + 1);
 }
 
+/* Directed roundings of float and double are the processor's own. */
+static bool rounds(struct ptx_insn *x)
+{
+	int ty = x->ty[0];
+
+	if (x->round <= RN_NEAR || (ty != x->ty[1] && ty < T_F16))
+		return true;
+	x->directed = ty == T_F32 || ty == T_F64;
+	return x->directed || ty == x->ty[1];
+}
+
 int parse_insn(struct parser *p, char *s)
 {
 	struct ptx_kernel *k = p->k;
@@ -415,6 +428,8 @@ int parse_insn(struct parser *p, char *s)
 						: operands(p, &x, rest);
 	if (!rc && (x.n_groups < x.op->n_least || x.n_groups > x.op->n_most))
 		rc = parse_fail(p, "so many operands it does not have", whole);
+	if (!rc && !rounds(&x))
+		rc = parse_fail(p, "a rounding that is not modelled", whole);
 	if (rc) {
 		free(x.arg);
 		return rc;

@@ -6,6 +6,7 @@
  * Of a warp's lanes those furthest behind go on, so that lanes that parted
  * meet. Warps take turns in an order that the seed gives.
  */
+#include <fenv.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -265,6 +266,21 @@ static bool touches_wgmma(struct ptx_warp *w, const struct ptx_insn *x)
 	return false;
 }
 
+static void run(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
+{
+	static const int mode[] = {
+		[RN_ZERO] = FE_TOWARDZERO,
+		[RN_DOWN] = FE_DOWNWARD,
+		[RN_UP] = FE_UPWARD,
+	};
+
+	if (x->directed)
+		fesetround(mode[x->round]);
+	x->op->run(w, x, ex);
+	if (x->directed)
+		fesetround(FE_TONEAREST);
+}
+
 /* False: this warp can do nothing more for now. */
 static bool run_one(struct ptx_warp *w)
 {
@@ -302,7 +318,7 @@ static bool run_one(struct ptx_warp *w)
 	w->again = false;
 	/* Where it stops at a barrier, it goes on behind it. */
 	if (ex)
-		x->op->run(w, x, ex);
+		run(w, x, ex);
 	if (!w->again)
 		advance(w, act);
 	return !w->slept && !w->b->ln->error;

@@ -68,6 +68,15 @@ void op_nop(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
 	(void)w, (void)x, (void)ex;
 }
 
+/* What the caches are told is nothing to the numbers. */
+void op_policy(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
+{
+	uint64_t *D = ptx_op_row(w, x, 0);
+	int l;
+
+	EACH(l, ex) D[l] = 0;
+}
+
 void op_trap(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
 {
 	if (ex)

@@ -200,6 +200,22 @@ extern "C" __global__ void mix_k(struct mix in, int *out, float *fout, int n)
 	atomicAdd(&mix_count, 1u);
 }
 
+/* Four roundings of a sum, a product, a quotient and a fused one. */
+extern "C" __global__ void round_k(const float *x, const float *y, float *out)
+{
+	int i = threadIdx.x;
+	float a = x[i], b = y[i], *o = out + i * 8;
+
+	o[0] = __fadd_rn(a, b);
+	o[1] = __fadd_rz(a, b);
+	o[2] = __fadd_rd(a, b);
+	o[3] = __fadd_ru(a, b);
+	o[4] = __fmul_rd(a, b);
+	o[5] = __fmaf_ru(a, b, 1);
+	o[6] = __fdiv_rz(a, b);
+	o[7] = __double2float_rd((double)a * b);
+}
+
 extern "C" __global__ void oob(float *x, int n)
 {
 	if (threadIdx.x == 5)
