@@ -258,6 +258,25 @@ START_TEST(ordinary_code)
 }
 END_TEST
 
+START_TEST(counting_barriers)
+{
+	enum { T = 96 };
+	int out[T], i, n = 50;
+	uint64_t dout;
+
+	rig_open(_i, "warp.ptx");
+	dout = dev_new(sizeof(out));
+	ck_assert_int_eq(launch("count_k", 1, T, 0, NULL, ARGS(&dout, &n)), 0);
+	ck_assert_msg(!cu.cuMemcpyDtoH_v2(out, dout, sizeof(out)), "%s",
+		      said());
+	for (i = 0; i < T; i++) {
+		int low = i & 1 ? 1000 : 2000;
+
+		ck_assert_int_eq(out[i], 25 + (i < n ? low : 0) + 10000);
+	}
+}
+END_TEST
+
 /* The float beside V that a rounding gives: -1 down, 1 up, 2 to zero. */
 static float directed(long double v, int how)
 {
@@ -422,6 +441,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(t, mma_of_floats, 0, 2);
 	tcase_add_test(t, mma_of_bytes);
 	tcase_add_test(t, ldmatrix);
+	tcase_add_loop_test(t, counting_barriers, 1, 1 + SEEDS);
 	tcase_add_test(t, roundings);
 	tcase_add_loop_test(t, ordinary_code, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, persistent_ring, 1, 1 + 2 * SEEDS);

@@ -110,6 +110,32 @@ START_TEST(contexts)
 }
 END_TEST
 
+START_TEST(one_address_space)
+{
+	uint16_t x[N], y[N];
+	uint64_t at[2];
+	int d = 5;
+
+	rig_open(_i, "warp.ptx");
+	at[0] = dev_new(sizeof(x));
+	at[1] = dev_new(sizeof(x));
+	OK(cuMemsetD16_v2(at[0], 0x1234, N));
+	OK(cuMemcpyAsync(at[1], at[0], sizeof(x), NULL));
+	OK(cuMemcpy(PTR(x), at[1], sizeof(x)));
+	ck_assert_uint_eq(x[N - 1], 0x1234);
+	x[7] = 9;
+	OK(cuMemcpy(at[1], PTR(x), sizeof(x)));
+	OK(cuMemcpyDtoH_v2(y, at[1], sizeof(y)));
+	ck_assert_mem_eq(x, y, sizeof(x));
+	OK(cuDeviceGetByPCIBusId(&d, "0000:00:1f.0"));
+	ck_assert_int_eq(d, 0);
+	ck_assert_int_eq(cu.cuLaunchCooperativeKernel(
+				 func("scale_k"), 5, 1, 1, 32, 1, 1, 0, NULL,
+				 ARGS(&at[0], &by, &n_floats)),
+			 CU_TOO_LARGE);
+}
+END_TEST
+
 /* Pageable memory is read at the call, pinned memory when its time comes. */
 START_TEST(pinned_is_read_late)
 {
@@ -500,6 +526,7 @@ static Suite *suite(void)
 	tcase_add_test(t, images);
 	tcase_add_test(t, device);
 	tcase_add_test(t, contexts);
+	tcase_add_loop_test(t, one_address_space, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, pinned_is_read_late, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, registered, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, events, 1, 1 + SEEDS);

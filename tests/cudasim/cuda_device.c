@@ -18,7 +18,8 @@ struct dev dev = {
 	.total = (size_t)8 << 30,
 };
 
-#define CTX_DEPTH 16
+#define PCI_ADDRESS "0000:00:1f.0"
+#define CTX_DEPTH   16
 static __thread struct cu_ctx *current[CTX_DEPTH];
 static __thread int depth;
 
@@ -82,6 +83,7 @@ static const struct {
 	{ CU_ILLEGAL_INSTRUCTION, "CUDA_ERROR_ILLEGAL_INSTRUCTION" },
 	{ CU_MISALIGNED, "CUDA_ERROR_MISALIGNED_ADDRESS" },
 	{ CU_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED" },
+	{ CU_TOO_LARGE, "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE" },
 	{ CU_NOT_PERMITTED, "CUDA_ERROR_NOT_PERMITTED" },
 	{ CU_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED" },
 	{ CU_CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED" },
@@ -284,8 +286,15 @@ int cuDeviceGetUuid_v2(struct cu_uuid *u, int d)
 int cuDeviceGetPCIBusId(char *s, int n, int d)
 {
 	ENTER(API_INIT);
-	snprintf(s, (size_t)n, "0000:00:1f.7");
+	snprintf(s, (size_t)n, PCI_ADDRESS);
 	return api_leave(d ? CU_INVALID_DEVICE : 0);
+}
+
+int cuDeviceGetByPCIBusId(int *d, const char *s)
+{
+	ENTER(API_INIT);
+	*d = 0;
+	return api_leave(strcmp(s, PCI_ADDRESS) ? CU_INVALID_DEVICE : 0);
 }
 
 int cuDeviceTotalMem_v2(size_t *n, int d)

@@ -414,6 +414,21 @@ int cuMemcpyDtoD_v2(uint64_t to, uint64_t from, size_t n)
 	return api_leave(copy(to, false, from, false, n, NULL));
 }
 
+/* Addresses are one space: each side is where it is. */
+int cuMemcpyAsync(uint64_t to, uint64_t from, size_t n, struct cu_stream *s)
+{
+	ENTER(API_CTX);
+	return api_leave(
+		copy(to, !mem_find(to, 1), from, !mem_find(from, 1), n, s));
+}
+
+int cuMemcpy(uint64_t to, uint64_t from, size_t n)
+{
+	ENTER(API_CTX);
+	return api_leave(then_wait(
+		copy(to, !mem_find(to, 1), from, !mem_find(from, 1), n, NULL)));
+}
+
 static int set(uint64_t at, uint32_t v, int unit, size_t n, struct cu_stream *s)
 {
 	struct op *op;
@@ -440,6 +455,19 @@ int cuMemsetD8_v2(uint64_t at, unsigned char v, size_t n)
 {
 	ENTER(API_CTX);
 	return api_leave(set(at, v, 1, n, NULL));
+}
+
+int cuMemsetD16Async(uint64_t at, unsigned short v, size_t n,
+		     struct cu_stream *s)
+{
+	ENTER(API_CTX);
+	return api_leave(set(at, v, 2, n, s));
+}
+
+int cuMemsetD16_v2(uint64_t at, unsigned short v, size_t n)
+{
+	ENTER(API_CTX);
+	return api_leave(set(at, v, 2, n, NULL));
 }
 
 int cuMemsetD32Async(uint64_t at, unsigned int v, size_t n, struct cu_stream *s)

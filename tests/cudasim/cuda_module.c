@@ -293,7 +293,7 @@ static int attributes(const struct cu_launch_config *c, struct op *op)
 				dev_note("cooperative launch of %u blocks, of "
 					 "which %d fit",
 					 blocks, dev.n_sm);
-				return 720;
+				return CU_TOO_LARGE;
 			}
 			break;
 		case CU_ATTR_CLUSTER:
@@ -364,6 +364,26 @@ int cuLaunchKernelEx(const struct cu_launch_config *c, struct cu_func *f,
 {
 	ENTER(API_CTX);
 	return api_leave(launch(c, f, params, extra));
+}
+
+int cuLaunchCooperativeKernel(struct cu_func *f, unsigned int gx,
+			      unsigned int gy, unsigned int gz, unsigned int bx,
+			      unsigned int by, unsigned int bz,
+			      unsigned int dyn, struct cu_stream *s,
+			      void **params)
+{
+	struct cu_attr all = { .id = CU_ATTR_COOPERATIVE, .value.i = 1 };
+	struct cu_launch_config c = {
+		.grid = { gx, gy, gz },
+		.block = { bx, by, bz },
+		.shared = dyn,
+		.stream = s,
+		.attr = &all,
+		.n_attr = 1,
+	};
+
+	ENTER(API_CTX);
+	return api_leave(launch(&c, f, params, NULL));
 }
 
 /* Bytes of an element, by CUtensorMapDataType. */

@@ -193,6 +193,8 @@ struct ptx_bar {
 	uint32_t clock[PTX_ASYNC];
 	int arrived;
 	int expected;
+	int yes;	       /* threads that came with true, to bar.red */
+	int result[PTX_WARPS]; /* register for what they get, plus one */
 };
 
 struct ptx_mbar {

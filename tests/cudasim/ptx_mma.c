@@ -81,7 +81,9 @@ static void mma_int(struct ptx_warp *w, const struct ptx_insn *x)
 
 void op_mma(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
 {
-	bool wide = x->shape[0] == 16 && x->shape[1] == 8;
+	bool wide = x->shape[0] == 16 && x->shape[1] == 8 &&
+		    ptx_count(x, 0) == 4 && ptx_count(x, 1) == 4 &&
+		    ptx_count(x, 2) == 2 && ptx_count(x, 3) == 4;
 	bool is_float = x->ty[0] == T_F32 &&
 			(x->ty[1] == T_BF16 || x->ty[1] == T_F16);
 	bool is_int = x->ty[0] == T_S32 &&

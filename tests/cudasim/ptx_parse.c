@@ -252,6 +252,28 @@ static int local_var(struct parser *p, char *s)
 	return 0;
 }
 
+static void declare_reg(struct parser *p, const char *name)
+{
+	struct symbol *s = p->scope ? parse_symbol(p, name) : NULL;
+
+	if (s) {
+		p->hidden =
+			parse_grow(p->hidden, p->n_hidden, sizeof(*p->hidden));
+		p->hidden[p->n_hidden++] = (struct hidden){ *s, p->scope };
+	}
+	parse_declare(p, name, SYM_REG, p->k->n_reg++);
+}
+
+/* The names that the scope which ends had taken mean again what they did. */
+static void uncover(struct parser *p)
+{
+	while (p->n_hidden && p->hidden[p->n_hidden - 1].scope == p->scope) {
+		const struct symbol *s = &p->hidden[--p->n_hidden].was;
+
+		parse_declare(p, s->name, s->kind, s->v);
+	}
+}
+
 static int declare_regs(struct parser *p, char *s)
 {
 	char *tok, *save = NULL;
@@ -264,13 +286,13 @@ static int declare_regs(struct parser *p, char *s)
 		char name[300];
 
 		if (!lt) {
-			parse_declare(p, tok, SYM_REG, p->k->n_reg++);
+			declare_reg(p, tok);
 			continue;
 		}
 		*lt = 0;
 		for (i = 0; i < n; i++) {
 			snprintf(name, sizeof(name), "%s%d", tok, i);
-			parse_declare(p, name, SYM_REG, p->k->n_reg++);
+			declare_reg(p, name);
 		}
 	}
 	return 0;
@@ -348,6 +370,7 @@ static char *open_kernel(struct parser *p, char *s)
 	k->name = strndup(s, strcspn(s, " \t\n"));
 	p->n_label = 0;
 	p->n_goto = 0;
+	p->n_hidden = 0;
 	p->scope = p->n_scope = 0;
 	if (par && end && read_params(p, par + 1))
 		return NULL;
@@ -478,6 +501,7 @@ static char *scope_of(struct parser *p, char *s)
 		p->parent[++p->n_scope] = p->scope;
 		p->scope = p->n_scope;
 	} else if (p->scope) {
+		uncover(p);
 		p->scope = p->parent[p->scope];
 	} else if (close_kernel(p)) {
 		return NULL;
@@ -564,6 +588,7 @@ struct ptx_module *ptx_parse(const char *text, void *(*alloc)(size_t))
 	free(p->sym);
 	free(p->label);
 	free(p->go);
+	free(p->hidden);
 	free(p);
 	free(copy);
 	return m;

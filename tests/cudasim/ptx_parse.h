@@ -22,6 +22,12 @@ struct symbol {
 	int64_t v;
 };
 
+/* What a name meant before a scope gave it to a register of its own. */
+struct hidden {
+	struct symbol was;
+	int scope;
+};
+
 struct label {
 	char *name;
 	int pc;
@@ -43,6 +49,8 @@ struct parser {
 	uint32_t room;
 	struct label *label;
 	int n_label;
+	struct hidden *hidden;
+	int n_hidden;
 	struct goto_ *go;
 	int n_goto;
 	int parent[PARSE_SCOPES];

@@ -284,7 +284,20 @@ void op_redux(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
 
 /* ------------------------------------------------------ block's barriers */
 
-static void release(struct ptx_block *b, struct ptx_bar *bar)
+enum reduce { RED_NONE, RED_POPC, RED_AND, RED_OR };
+
+static void give(struct ptx_warp *w, const struct ptx_bar *bar, enum reduce how)
+{
+	uint64_t *D = ptx_row(w, bar->result[w->id] - 1);
+	int l;
+
+	EACH(l, bar->waiting[w->id])
+	D[l] = (uint64_t)(how == RED_POPC  ? bar->yes
+			  : how == RED_AND ? bar->yes == bar->expected
+					   : bar->yes > 0);
+}
+
+static void release(struct ptx_block *b, struct ptx_bar *bar, enum reduce how)
 {
 	int i;
 
@@ -293,6 +306,8 @@ static void release(struct ptx_block *b, struct ptx_bar *bar)
 
 		if (!bar->waiting[i])
 			continue;
+		if (bar->result[i])
+			give(w, bar, how);
 		w->at_bar &= ~bar->waiting[i];
 		ptx_join(w->clock, bar->clock);
 	}
@@ -300,23 +315,19 @@ static void release(struct ptx_block *b, struct ptx_bar *bar)
 	b->ln->progress++;
 }
 
-static void arrive(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex,
-		   bool wait)
+/* The barrier of ID, if these lanes may come to it, to be N in all. */
+static struct ptx_bar *bar_of(struct ptx_warp *w, const struct ptx_insn *x,
+			      uint32_t ex, uint64_t id, uint64_t n)
 {
 	struct ptx_block *b = w->b;
-	uint64_t id = ptx_op_row(w, x, 0)[ex ? __builtin_ctz(ex) : 0];
-	uint64_t n = x->n_groups > 1 ? ptx_op_row(w, x, 1)[__builtin_ctz(ex)]
-				     : (uint64_t)b->n_threads;
 	struct ptx_bar *bar = &b->bar[id % PTX_BARS];
 
-	if (!ex)
-		return;
 	if (id >= PTX_BARS || !n || n > (uint64_t)b->n_threads) {
 		ptx_fault(w, x, __builtin_ctz(ex), ERR_ILLEGAL,
 			  "barrier %llu for %llu of %d threads",
 			  (unsigned long long)id, (unsigned long long)n,
 			  b->n_threads);
-		return;
+		return NULL;
 	}
 	if (bar->arrived && bar->expected != (int)n) {
 		ptx_fault(w, x, __builtin_ctz(ex), ERR_ILLEGAL,
@@ -324,12 +335,16 @@ static void arrive(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex,
 			  "for %d",
 			  (unsigned long long)id, (unsigned long long)n,
 			  bar->expected);
-		return;
+		return NULL;
 	}
 	bar->expected = (int)n;
-	/* With a count, whole warps arrive, as the chip counts them. */
-	bar->arrived += x->n_groups > 1 ? 32 * (bar->waiting[w->id] == 0)
-					: __builtin_popcount(ex);
+	return bar;
+}
+
+static void come(struct ptx_warp *w, struct ptx_bar *bar, uint32_t ex,
+		 int count, bool wait, enum reduce how)
+{
+	bar->arrived += count;
 	ptx_join(bar->clock, w->clock);
 	w->clock[w->id]++;
 	if (wait) {
@@ -337,7 +352,56 @@ static void arrive(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex,
 		w->at_bar |= ex;
 	}
 	if (bar->arrived >= bar->expected)
-		release(b, bar);
+		release(w->b, bar, how);
+}
+
+static void arrive(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex,
+		   bool wait)
+{
+	int first = __builtin_ctz(ex);
+	bool counts = x->n_groups > 1;
+	uint64_t id = ptx_op_row(w, x, 0)[first];
+	uint64_t n = counts ? ptx_op_row(w, x, 1)[first]
+			    : (uint64_t)w->b->n_threads;
+	struct ptx_bar *bar = bar_of(w, x, ex, id, n);
+
+	/* With a count, whole warps arrive, as the chip counts them. */
+	if (bar)
+		come(w, bar, ex,
+		     counts ? 32 * (bar->waiting[w->id] == 0)
+			    : __builtin_popcount(ex),
+		     wait, RED_NONE);
+}
+
+static void reduce(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex,
+		   enum reduce how)
+{
+	const uint64_t *P = ptx_op_row(w, x, 2);
+	struct ptx_bar *bar = bar_of(w, x, ex,
+				     ptx_op_row(w, x, 1)[__builtin_ctz(ex)],
+				     (uint64_t)w->b->n_threads);
+	int l;
+
+	if (!bar)
+		return;
+	EACH(l, ex) bar->yes += (int)(P[l] & 1) ^ (x->not_arg == 3);
+	bar->result[w->id] = ptx_arg(x, 0, 0) + 1;
+	come(w, bar, ex, __builtin_popcount(ex), true, how);
+}
+
+void op_bar_popc(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
+{
+	reduce(w, x, ex, RED_POPC);
+}
+
+void op_bar_and(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
+{
+	reduce(w, x, ex, RED_AND);
+}
+
+void op_bar_or(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
+{
+	reduce(w, x, ex, RED_OR);
 }
 
 void op_bar_sync(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
