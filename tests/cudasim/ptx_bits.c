@@ -102,6 +102,13 @@ static uint64_t highest(uint64_t v, int ty)
 	return v ? 63 - (uint64_t)__builtin_clzll(v) : 0xffffffff;
 }
 
+static uint64_t shift_to_top(uint64_t v, int ty)
+{
+	uint64_t at = highest(v, ty);
+
+	return at == 0xffffffff ? at : (uint64_t)ptx_type_size(ty) * 8 - 1 - at;
+}
+
 static uint64_t field(uint64_t a, uint32_t at, uint32_t n, int ty)
 {
 	uint32_t bits = (uint32_t)ptx_type_size(ty) * 8;
@@ -161,7 +168,8 @@ BIT_OP(op_shf_r_clamp,
 BIT_OP(op_popc, (uint64_t)__builtin_popcountll(cut(A[l], x->ty[0])))
 BIT_OP(op_clz, leading(A[l], x->ty[0]))
 BIT_OP(op_brev, reverse(A[l], x->ty[0]))
-BIT_OP(op_bfind, highest(A[l], x->ty[0]) & 0xffffffff)
+BIT_OP(op_bfind, highest(A[l], x->ty[0]))
+BIT_OP(op_bfind_shift, shift_to_top(A[l], x->ty[0]))
 BIT_OP(op_bfe, field(A[l], (uint32_t)B[l], (uint32_t)C[l], x->ty[0]))
 BIT_OP(op_bfi,
        insert(A[l], B[l], (uint32_t)C[l], (uint32_t)ptx_op_row(w, x, 4)[l]))
