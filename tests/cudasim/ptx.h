@@ -250,7 +250,9 @@ struct ptx_warp {
 	bool uniform;
 	bool slept;  /* waits for others: no use in another turn now */
 	bool again;  /* the instruction has yet to be done */
-	bool waited; /* for the kernel before, under PDL */
+	bool polled; /* in this turn, for what others may write */
+	const struct ptx_mbar *at_mbar; /* where it slept in this turn */
+	bool waited;			/* for the kernel before, under PDL */
 	uint32_t alive;
 	uint32_t at_bar;
 	uint32_t at_warp;
@@ -281,6 +283,7 @@ struct ptx_block {
 	uint32_t landed;	  /* clock of bulk copies */
 	uint32_t sync[PTX_ASYNC]; /* what atomics have made known */
 	uint64_t rng;
+	int hung; /* turns in which nobody could but wait */
 	bool triggered;
 };
 

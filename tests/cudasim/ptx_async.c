@@ -289,10 +289,12 @@ static void test(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex,
 			return;
 		phase = parity ? m->phase & 1 : m->phase;
 		D[l] = phase != (parity ? S[l] & 1 : S[l]);
-		if (D[l])
+		if (D[l]) {
 			ptx_join(w->clock, m->done);
-		else
+		} else {
 			w->slept = true;
+			w->at_mbar = m;
+		}
 	}
 }
 

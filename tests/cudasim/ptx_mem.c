@@ -12,6 +12,7 @@ static const char *what(bool write)
 /* Atomics make known what was done before them, and learn the same. */
 static void synchronise(struct ptx_warp *w)
 {
+	w->polled = true;
 	ptx_join(w->b->sync, w->clock);
 	ptx_join(w->clock, w->b->sync);
 	w->clock[w->id]++;

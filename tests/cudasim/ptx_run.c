@@ -14,7 +14,8 @@
 
 #include "ptx_ops.h"
 
-#define QUANTUM 2048 /* instructions of a warp's turn */
+#define QUANTUM	   2048 /* instructions of a warp's turn */
+#define HANG_TURNS 200
 
 uint64_t ptx_random(struct ptx_block *b)
 {
@@ -328,7 +329,8 @@ static bool turn(struct ptx_warp *w)
 {
 	int n = 0;
 
-	w->slept = false;
+	w->slept = w->polled = false;
+	w->at_mbar = NULL;
 	while (n < QUANTUM && run_one(w))
 		n++;
 	return n || w->slept;
@@ -360,6 +362,37 @@ static void stuck(struct ptx_block *b)
 		  waiting, gone, b->n_threads);
 }
 
+/*
+ * Only the block itself arrives at its mbarriers: if all it does is to wait at
+ * them, and no copy is under way, it waits for ever.
+ */
+static bool hangs(struct ptx_block *b)
+{
+	const struct ptx_mbar *m = NULL;
+	struct ptx_warp *at = NULL;
+	int i;
+
+	for (i = 0; i < b->n_warps; i++) {
+		struct ptx_warp *w = &b->warp[i];
+
+		if (!(w->alive & ~w->at_bar & ~w->at_warp))
+			continue;
+		if (!w->at_mbar || w->polled)
+			return false;
+		m = w->at_mbar;
+		at = w;
+	}
+	if (!m || ++b->hung < HANG_TURNS)
+		return m != NULL;
+	ptx_fault(at, NULL, -1, ERR_FAILED,
+		  "waits for ever at the mbarrier in shared memory at %u: its "
+		  "phase %llu lacks %u arrivals and %lld bytes, which nobody "
+		  "will bring",
+		  m->at, (unsigned long long)m->phase, m->pending,
+		  (long long)m->tx);
+	return true;
+}
+
 enum ptx_state ptx_block_run(struct ptx_block *b)
 {
 	int i, first = (int)(ptx_random(b) % (uint64_t)b->n_warps);
@@ -374,6 +407,8 @@ enum ptx_state ptx_block_run(struct ptx_block *b)
 		slept |= w->slept;
 		alive |= w->alive;
 	}
+	if (b->ln->progress != before || b->bulk.n || !hangs(b))
+		b->hung = 0;
 	if (b->ln->error)
 		return PTX_FAULT;
 	for (i = b->bulk.n - 1; i >= 0; i--)
