@@ -442,7 +442,7 @@ START_TEST(test_mapped_huge)
 	if (ret && _i) {
 		printf("huge mappings: %s not tried, %s (%s)\n",
 		       _i == 2 ? "hugetlbfs" : "tmpfs", why, strerror(-ret));
-		return;
+		goto out;
 	}
 	ck_assert_msg(!ret, "%s", why);
 	ck_assert_int_eq(object_map(&o, fd, bytes, why), 0);
@@ -455,7 +455,9 @@ START_TEST(test_mapped_huge)
 		      (unsigned long long)huge,
 		      (unsigned long long)bytes >> 10);
 	object_unmap(&o);
-	close(fd);
+out:
+	if (fd >= 0)
+		close(fd);
 	unmake(&f);
 }
 END_TEST

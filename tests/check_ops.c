@@ -17,6 +17,13 @@
 #define MAX_N	   2100
 #define GUARD_BITS 0xa5a5a5a5u
 
+/* of random attentions; a sanitizer makes each slow */
+#ifdef HEARTH_SANITIZE
+#define N_ATTN 60
+#else
+#define N_ATTN 250
+#endif
+
 static uint64_t rng = 20260117;
 
 static uint32_t rnd(void)
@@ -500,7 +507,7 @@ START_TEST(test_attn)
 	struct attn_case c;
 	uint32_t i;
 
-	for (i = 0; i < 250; i++) {
+	for (i = 0; i < N_ATTN; i++) {
 		c.dim = dims[rnd() % 9];
 		c.group = groups[rnd() % 9];
 		c.n_tok = 1 + rnd() % (VEC_ATTN_ROWS / c.group);

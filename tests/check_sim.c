@@ -666,7 +666,11 @@ static void hung(int sig)
 
 int main(int argc, char **argv)
 {
+#ifdef HEARTH_SANITIZE
+	unsigned long long first = 1, n = 300, i;
+#else
 	unsigned long long first = 1, n = 1000, i;
+#endif
 	int k;
 
 	for (k = 1; k + 1 < argc; k += 2) {

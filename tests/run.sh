@@ -190,7 +190,6 @@ make_() {
 }
 
 san() {
-	export HEARTH_TEST_SLOW=1
 	unit
 	e2e
 }
@@ -203,7 +202,7 @@ check)
 	e2e
 	vm 6.1 6.12
 	make_ fuzz || exit 1
-	fuzz "${FUZZ_S:-60}"
+	fuzz "${FUZZ_S:-20}"
 	make_ SAN=address,undefined all bins-tests || exit 1
 	# the same suite again, instrumented
 	plain=$O

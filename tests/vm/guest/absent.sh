@@ -3,6 +3,7 @@
 # absent.sh - no module, a module of another version, no huge pages, or a limit on
 # them: hearthd works as well as it can, and says in one line why not better. And
 # what hearth doctor advises is what helps.
+# kernels: 6.12
 # shellcheck source=tests/vm/guest/lib.inc
 . /guest/lib.inc
 model=/models/tiny.gguf

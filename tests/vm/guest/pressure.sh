@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # pressure.sh - idle buffers go when memory is short, and nobody is killed.
-# kernels: 6.1 6.12 debug
+# kernels: 6.1 debug
 # memory: 1024 MiB
 # shellcheck source=tests/vm/guest/lib.inc
 . /guest/lib.inc
