@@ -15,9 +15,11 @@ fi
 export HEARTH_SOCKET=$sock HEARTH_DAEMON=/nonexistent
 nr=/proc/sys/vm/nr_hugepages
 raised=0
-client=
+client= # in the middle of an answer
+other=  # daemon
 cleanup() {
 	[ -z "$client" ] || kill -KILL "$client" 2>/dev/null || true
+	[ -z "$other" ] || kill -KILL "$other" 2>/dev/null || true
 	[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || true
 	wait 2>/dev/null || true
 	pid=
@@ -238,17 +240,17 @@ refuses() {
 
 # Two daemons do not share a pool: the second one does without.
 second() {
-	local other
 	start -o pool="$provider" -o pool-dir="$dir"
 	refuses "another hearthd uses it"
 	"$O/hearthd" --socket "$t/second" -o pool=auto -o pool-dir="$dir" \
 		2>"$t/out" &
 	other=$!
-	till 20 test -S "$t/second" || fail "no second daemon"
+	till 20 grep -q listening "$t/out" || fail "no second daemon"
 	[ "$(HEARTH_SOCKET=$t/second get "$tiny")" = "$right" ] ||
 		fail "the second daemon: another answer"
 	kill -TERM $other
 	wait $other || fail "the second daemon: status $?"
+	other=
 	grep 'pool: private memory' "$t/out" |
 		grep -q 'another hearthd uses it' ||
 		fail "the second daemon: $(grep 'pool: ' "$t/out")"
