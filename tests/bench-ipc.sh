@@ -8,7 +8,7 @@ O=${O:-build}
 work=$(mktemp -d)
 export HEARTH_SOCKET=$work/sock
 trap 'kill "$daemon" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
-"$O/hearthd" --socket "$HEARTH_SOCKET" -o backend=oracle 2>"$work/log" &
+"$O/hearthd" --socket "$HEARTH_SOCKET" -o pool=private -o backend=oracle 2>"$work/log" &
 daemon=$!
 for _ in $(seq 100); do [ -S "$HEARTH_SOCKET" ] && break; sleep 0.05; done
 # a model for the time to the first token; the oracle computes next to nothing

@@ -16,7 +16,7 @@ echo "== vector kernels"
 "$O/tests/check_ops" --bench
 echo "== sampler"
 "$O/tests/check_sample" --bench
-"$O/hearthd" --socket "$HEARTH_SOCKET" 2>"$work/log" &
+"$O/hearthd" -o pool=private --socket "$HEARTH_SOCKET" 2>"$work/log" &
 daemon=$!
 for _ in $(seq 100); do [ -S "$HEARTH_SOCKET" ] && break; sleep 0.05; done
 echo "== memory"
