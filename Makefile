@@ -60,12 +60,12 @@ LIBS_T = -lcurl -lcrypto -ljansson -ledit -lz -ldrm $(LIBS_L)
 LIBS_L := -lutf8proc -lm
 LIBS_V = -Wl,--as-needed -ldrm
 
-KERNEL_SRC := $(wildcard kernels/*.c kernels/ref/*.c)
+KERNEL_SRC := $(wildcard kernels/*.c kernels/ref/*.c kernels/cuda/*.c)
 ifeq ($(ARCH),x86_64)
 KERNEL_SRC += $(wildcard kernels/x86/*.c)
 endif
 DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*.c daemon/arch/*.c \
-	daemon/cpu/*.c))
+	daemon/cpu/*.c daemon/cuda/*.c))
 CLIENT_SRC := $(wildcard libclient/*.c)
 TOOL_SRC := $(wildcard tools/hearth/*.c)
 CHECKS := $(patsubst tests/%.c,%,$(wildcard tests/check_*.c))
@@ -78,6 +78,8 @@ CUDASIM_CU := $(wildcard tests/cudasim/kernels/*.cu)
 # Without a compiler the simulator is built, and its tests skip.
 CUDASIM_PTX := $(if $(NVCC),$(patsubst tests/cudasim/kernels/%.cu,\
 	$(O)/tests/cudasim/%.ptx,$(CUDASIM_CU)) $(O)/tests/cudasim/warp.fatbin)
+CUDA_CU := $(wildcard kernels/cuda/*.cu)
+CUDA_BIN := $(if $(NVCC),$(CUDA_CU:%.cu=$(O)/%.fatbin))
 EXAMPLES := $(patsubst libclient/examples/%.c,%,$(wildcard \
 	libclient/examples/*.c))
 
@@ -189,7 +191,31 @@ $(O)/%.o: %.c $(O)/.flags
 	$(call say,CC,$<)$(CC) $(BASE) $(WARN) $(HARDEN) $(SANFLAGS) \
 		$(EXTRA2) $(EXTRA) $(CFLAGS) -c -o $@ $<
 
-$(O)/libkernels.a: $(call obj,$(KERNEL_SRC))
+# Machine code for the cards there are, and PTX that newer ones compile. The
+# bits are the CPU's: a product and a sum are contracted where the source says.
+CUDA_ARCH := 80 86 89 90a 120
+NVCC_FLAGS := -std=c++17 -O3 -fmad=false -prec-div=true -prec-sqrt=true -ftz=false \
+	--fatbin --compress-mode=none -Xcudafe --display_error_number \
+	$(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+	-gencode arch=compute_90,code=compute_90
+$(O)/kernels/cuda/%.fatbin: kernels/cuda/%.cu tests/nvcc.sh
+	$(Q)mkdir -p $(@D)
+	$(call say,NVCC,$<)tests/nvcc.sh "$(NVCC)" $@ $< $(NVCC_FLAGS)
+# What holds it in the programs; empty without a compiler.
+$(O)/kernels/cuda/code.S: $(CUDA_BIN) $(CUDA_CU)
+	$(Q)mkdir -p $(@D)
+	$(Q){ echo '.section .note.GNU-stack,"",%progbits'; echo .section .rodata; \
+	for f in $(CUDA_CU:kernels/cuda/%.cu=%); do \
+		echo ".balign 64"; \
+		echo ".globl cu_$${f}_begin, cu_$${f}_end"; \
+		echo "cu_$${f}_begin:"; \
+		$(if $(NVCC),echo ".incbin \"$(O)/kernels/cuda/$$f.fatbin\"";) \
+		echo "cu_$${f}_end: .byte 0"; \
+	done; } > $@
+$(O)/kernels/cuda/code.o: $(O)/kernels/cuda/code.S
+	$(call say,AS,$@)$(CC) -c -o $@ $<
+
+$(O)/libkernels.a: $(call obj,$(KERNEL_SRC)) $(O)/kernels/cuda/code.o
 	$(Q)rm -f $@
 	$(call say,AR,$@)$(AR) rcs $@ $^
 $(O)/libdaemon.a: $(call obj,$(DAEMON_SRC))
@@ -265,7 +291,7 @@ $(O)/fuzz/kernels/%.o: FUZZ_SAN :=
 $(O)/fuzz/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(call say,FUZZCC,$<)$(FUZZ_CC) $(FUZZ_FLAGS) $(FUZZ_SAN) $(EXTRA) -c -o $@ $<
-$(O)/fuzz/libfuzz.a: $(FUZZ_OBJ)
+$(O)/fuzz/libfuzz.a: $(FUZZ_OBJ) $(O)/kernels/cuda/code.o
 	$(Q)rm -f $@
 	$(call say,AR,$@)$(AR) rcs $@ $^
 $(O)/fuzz/fuzz_%: $(O)/fuzz/tests/fuzz/fuzz_%.o $(O)/fuzz/libfuzz.a
