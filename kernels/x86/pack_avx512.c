@@ -140,49 +140,29 @@ INLINE void codes_q8_0(const struct rows *r, uint8_t *dst)
 	put_codes(dst, 8, 0, q);
 }
 
-/* Q4_K and Q5_K: 64 codes share 32 bytes; bit j of qh is the 32 codes' j. */
-INLINE void codes_k45(const struct rows *r, uint8_t *dst, size_t qs, int hi,
-		      size_t qh)
+/*
+ * Q4_K and Q5_K: 64 codes share 32 bytes; Q2_K and Q3_K: 128 do. The bytes at
+ * @high have a further bit of all 256: bit j is the 32 codes' from 32 * j.
+ */
+INLINE void codes_k(const struct rows *r, uint8_t *dst, int bits, size_t qs,
+		    int hi, size_t high)
 {
 	__m512i w[8], q[8], h[8];
-	int i, j;
+	int n = 8 / bits, i, j;
 
 	if (hi)
-		dwords(r, qh, 8, h);
+		dwords(r, high, 8, h);
 #pragma GCC unroll 8
 	for (j = 0; j < 8; j++) {
-		if (j % 2 == 0)
-			dwords(r, qs + (size_t)j * 16, 8, w);
+		if (j % n == 0)
+			dwords(r, qs + (size_t)(j * 4 * bits), 8, w);
 #pragma GCC unroll 8
 		for (i = 0; i < 8; i++) {
-			q[i] = field(w[i], 4, j % 2 * 4, 0);
+			q[i] = field(w[i], bits, j % n * bits, 0);
 			if (hi)
-				q[i] = either(q[i], field(h[i], 1, j, 4));
+				q[i] = either(q[i], field(h[i], 1, j, bits));
 		}
-		put_codes(dst + j * (4 + hi) * 64, 4, hi, q);
-	}
-}
-
-/* Q2_K and Q3_K: likewise with 128 codes in 32 bytes. */
-INLINE void codes_k23(const struct rows *r, uint8_t *dst, size_t qs, int hi,
-		      size_t hmask)
-{
-	__m512i w[8], q[8], h[8];
-	int i, j;
-
-	if (hi)
-		dwords(r, hmask, 8, h);
-#pragma GCC unroll 8
-	for (j = 0; j < 8; j++) {
-		if (j % 4 == 0)
-			dwords(r, qs + (size_t)j * 8, 8, w);
-#pragma GCC unroll 8
-		for (i = 0; i < 8; i++) {
-			q[i] = field(w[i], 2, j % 4 * 2, 0);
-			if (hi)
-				q[i] = either(q[i], field(h[i], 1, j, 2));
-		}
-		put_codes(dst + j * (2 + hi) * 64, 2, hi, q);
+		put_codes(dst + j * (bits + hi) * 64, bits, hi, q);
 	}
 }
 
@@ -306,24 +286,24 @@ INLINE void block(enum fmt f, const struct rows *r, uint8_t *dst, uint8_t *sc)
 		put_d(r, 0, 0, false, sc);
 		break;
 	case FMT_Q2_K:
-		codes_k23(r, dst, offsetof(struct q2_k, qs), 0, 0);
+		codes_k(r, dst, 2, offsetof(struct q2_k, qs), 0, 0);
 		sc = put_d(r, offsetof(struct q2_k, d), 0, true, sc);
 		scales_16(r, offsetof(struct q2_k, scales), sc);
 		break;
 	case FMT_Q3_K:
-		codes_k23(r, dst, offsetof(struct q3_k, qs), 1,
-			  offsetof(struct q3_k, hmask));
+		codes_k(r, dst, 2, offsetof(struct q3_k, qs), 1,
+			offsetof(struct q3_k, hmask));
 		sc = put_d(r, offsetof(struct q3_k, d) - 2, 16, false, sc);
 		scales_q3_k(r, sc);
 		break;
 	case FMT_Q4_K:
-		codes_k45(r, dst, offsetof(struct q4_k, qs), 0, 0);
+		codes_k(r, dst, 4, offsetof(struct q4_k, qs), 0, 0);
 		sc = put_d(r, 0, 0, true, sc);
 		scales_k45(r, offsetof(struct q4_k, scales), sc);
 		break;
 	case FMT_Q5_K:
-		codes_k45(r, dst, offsetof(struct q5_k, qs), 1,
-			  offsetof(struct q5_k, qh));
+		codes_k(r, dst, 4, offsetof(struct q5_k, qs), 1,
+			offsetof(struct q5_k, qh));
 		sc = put_d(r, 0, 0, true, sc);
 		scales_k45(r, offsetof(struct q5_k, scales), sc);
 		break;
