@@ -281,7 +281,6 @@ int err_set(struct hearth *h, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 int err_open(int err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
-const char *err_opened(void);
 /* One sentence for a refusal, with both numbers. */
 void err_refusal(char *buf, size_t n, uint32_t reason, int32_t err,
 		 uint64_t arg, uint64_t limit);

@@ -29,11 +29,6 @@ int err_open(int err, const char *fmt, ...)
 	return err;
 }
 
-const char *err_opened(void)
-{
-	return open_error;
-}
-
 const char *hearth_error(const struct hearth *h)
 {
 	return h ? h->err : open_error;
