@@ -383,7 +383,7 @@ static struct mon_model *same_object(const struct mon_model *md,
 	return NULL;
 }
 
-static void close_files(struct mon_model *md)
+void mon_load_close_files(struct mon_model *md)
 {
 	while (md->n_fds)
 		loop_close(md->m->loop, md->fd[--md->n_fds]);
@@ -401,7 +401,7 @@ static void loader_done(struct mon_model *md)
 		mon_model_fail(md, -ESTALE, "a file changed while it was read");
 		return;
 	}
-	close_files(md);
+	mon_load_close_files(md);
 	memcpy(md->meta.digest, md->kid.last.digest, sizeof(md->meta.digest));
 	err = pool_image_digest(md->image, md->meta.image_digest);
 	if (err) {

@@ -76,8 +76,7 @@ void mon_model_free(struct mon_model *md)
 	size_t i;
 
 	mon_load_stop(md);
-	while (md->n_fds)
-		loop_close(m->loop, md->fd[--md->n_fds]);
+	mon_load_close_files(md);
 	if (md->image >= 0)
 		close(md->image);
 	/* Not yet in the pool: these are its last pages, and many. */

@@ -298,6 +298,7 @@ bool mon_same_file(const struct pool_file *a, const struct pool_file *b);
 /* mon_load.c */
 int mon_load_start(struct mon_model *md); /* begins with its parser */
 void mon_load_stop(struct mon_model *md); /* legal when there is no child */
+void mon_load_close_files(struct mon_model *md);
 /* The loader waited for memory: is there some now? */
 void mon_load_room(struct mon_model *md);
 
