@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../tools/hearth/doctor.h"
+#include "util.h"
 
 #define HUGE "sys/kernel/mm/hugepages/hugepages-2048kB/"
 #define THP  "sys/kernel/mm/transparent_hugepage/"
@@ -19,17 +20,9 @@ static struct doctor *d;
 static void put(const char *rel, const char *text)
 {
 	char path[256];
-	char *p;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/%s", root, rel);
-	for (p = path + strlen(root) + 1; *p; p++) {
-		if (*p != '/')
-			continue;
-		*p = 0;
-		mkdir(path, 0700);
-		*p = '/';
-	}
+	make_way(path, root, rel);
 	f = fopen(path, "w");
 	ck_assert_ptr_nonnull(f);
 	fputs(text, f);
@@ -67,11 +60,8 @@ static void setup(void)
 
 static void teardown(void)
 {
-	char cmd[96];
-
 	free(d);
-	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", root);
-	ck_assert_int_eq(system(cmd), 0);
+	ck_assert_int_eq(remove_tree(root), 0);
 }
 
 static const struct doctor_line *look(const char *name)

@@ -9,22 +9,15 @@
 #include <xf86drm.h>
 
 #include "../daemon/gpu.h"
+#include "util.h"
 
 static char sys_dir[64];
 
 static void make_dir(const char *rel)
 {
 	char path[256];
-	char *p;
 
-	snprintf(path, sizeof(path), "%s/%s", sys_dir, rel);
-	for (p = path + strlen(sys_dir) + 1; *p; p++) {
-		if (*p != '/')
-			continue;
-		*p = 0;
-		mkdir(path, 0700);
-		*p = '/';
-	}
+	make_way(path, sys_dir, rel);
 	ck_assert(!mkdir(path, 0700));
 }
 
@@ -48,10 +41,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	char cmd[96];
-
-	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", sys_dir);
-	ck_assert_int_eq(system(cmd), 0);
+	ck_assert_int_eq(remove_tree(sys_dir), 0);
 }
 
 /* A device with nodes that nobody can open. */

@@ -557,8 +557,8 @@ START_TEST(greeted_anew)
 
 	srv_start(&srv, life, 2);
 	while (access(srv.path, F_OK) && now() - t < 5)
-		life_nap(1000);
-	life_nap(10000); /* from the name to listen() */
+		nap(1000);
+	nap(10000); /* from the name to listen() */
 	o.socket = srv.path;
 	err = hearth_open(&h, &o);
 	ck_assert_msg(!err, "%s", hearth_error(NULL));

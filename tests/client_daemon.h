@@ -15,7 +15,9 @@
 #include <pthread.h>
 #include <sys/un.h>
 
+#include "../daemon/proc.h"
 #include "client_fake.h"
+#include "util.h"
 
 enum die_at {
 	DIE_NEVER,
@@ -83,13 +85,6 @@ static inline uint32_t life_token(uint64_t seed, uint32_t first, uint32_t i)
 	return 'a' + (uint32_t)((seed * 31 + first * 7 + i * i + 3 * i) % 26);
 }
 
-static inline void life_nap(uint32_t us)
-{
-	struct timespec t = { us / 1000000, us % 1000000 * 1000l };
-
-	nanosleep(&t, NULL);
-}
-
 /* An image as a model is opened from: a sealed memfd. */
 static inline int life_image(bool other)
 {
@@ -116,27 +111,7 @@ static inline void srv_send(struct srv *s, enum wire_type type, uint32_t seq,
 			    const void *body, size_t n, const int *fds,
 			    unsigned int n_fds)
 {
-	struct wire_hdr hdr = { .magic = WIRE_MAGIC,
-				.abi = RING_ABI,
-				.type = (uint16_t)type,
-				.seq = seq,
-				.len = (uint32_t)n };
-	struct iovec iov[2] = { { &hdr, sizeof(hdr) },
-				{ (void *)(uintptr_t)body, n } };
-	char ctl[CMSG_SPACE(sizeof(int) * 4)] = { 0 };
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n ? 2 : 1 };
-	struct cmsghdr *cm;
-
-	if (n_fds) {
-		msg.msg_control = ctl;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-		cm = CMSG_FIRSTHDR(&msg);
-		cm->cmsg_level = SOL_SOCKET;
-		cm->cmsg_type = SCM_RIGHTS;
-		cm->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
-		memcpy(CMSG_DATA(cm), fds, sizeof(int) * n_fds);
-	}
-	sendmsg(s->sock, &msg, MSG_NOSIGNAL);
+	wire_send(s->sock, type, seq, body, n, fds, n_fds);
 }
 
 static inline void srv_error(struct srv *s, uint32_t seq, int err,
@@ -476,7 +451,7 @@ static inline void *srv_thread(void *arg)
 	struct srv *s = arg;
 
 	for (s->now = 0; s->now < s->n_lives && !s->stop; s->now++) {
-		life_nap(s->life[s->now].gap_ms * 1000);
+		nap(s->life[s->now].gap_ms * 1000);
 		srv_listen(s);
 		for (;;) {
 			s->n_tokens = 0;

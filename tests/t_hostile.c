@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 
 #include "raw.h"
+#include "util.h"
 
 #define ATTACKER_UID  65533
 #define HONEST_TOKENS 8
@@ -36,13 +37,6 @@ static struct shared {
 	_Atomic int wrong;
 	_Atomic int stop;
 } * sh;
-
-static void nap(unsigned int ms)
-{
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000l };
-
-	nanosleep(&t, NULL);
-}
 
 static int failed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
@@ -101,7 +95,7 @@ static void __attribute__((noreturn)) honest(void)
 			err = -EBADMSG;
 		if (!err)
 			atomic_fetch_add(&sh->answers, 1);
-		nap(1);
+		nap(1000);
 	}
 	if (err) {
 		failed("honest client: answer %u: %s", gen, strerror(-err));
@@ -418,7 +412,7 @@ static int a_wrong_fds(void)
 		close(in);
 		if (wire_send(s, WIRE_LOAD, 1, &l, sizeof(l), &big, 1))
 			return failed("not sent");
-		nap((unsigned int)i);
+		nap((uint64_t)i * 1000);
 		if (ftruncate(big, (off_t)rand() % 100000))
 			return failed("ftruncate");
 		/* Read in time it is the honest one's model, by content. */
@@ -448,7 +442,7 @@ static int a_never_reads(void)
 		if (send(r.sock, &h, sizeof(h), MSG_DONTWAIT | MSG_NOSIGNAL) <
 		    0)
 			break;
-	nap(200);
+	nap(200000);
 	raw_close(&r);
 	return 0;
 }
@@ -473,7 +467,7 @@ static int a_eventfd(void)
 		raw_submit(&r, &q);
 		raw_rc(&r)->client_waiting = RING_WAIT_EVENTFD;
 		raw_kick(&r);
-		nap(1);
+		nap(1000);
 		r.cq_head =
 			__atomic_load_n(&raw_rd(&r)->cq_tail, __ATOMIC_ACQUIRE);
 		__atomic_store_n(&raw_rc(&r)->cq_head, r.cq_head,
@@ -538,7 +532,7 @@ static int a_handshakes(void)
 		close(keep[--n]);
 	/* Until the daemon has seen those go, this user has too many. */
 	for (i = 0; i < 100 && raw_hello(&r, path, NULL); i++)
-		nap(10);
+		nap(10000);
 	if (i == 100)
 		return failed("refused a second after all others had gone");
 	raw_close(&r);
@@ -637,7 +631,7 @@ static int a_stopped(void)
 		_exit(0);
 	}
 	waitpid(p, &status, WUNTRACED);
-	nap(1000);
+	nap(1000000);
 	kill(p, SIGKILL);
 	waitpid(p, &status, 0);
 	return 0;
@@ -679,7 +673,7 @@ static int a_killed(void)
 			raw_run(&r, 0, 1, w.model, 100, 100);
 			if (step-- == 0)
 				raise(SIGKILL);
-			nap((unsigned int)rand() % 5);
+			nap((uint64_t)rand() % 5 * 1000);
 			raise(SIGKILL);
 		}
 		waitpid(p, &status, 0);
@@ -770,7 +764,7 @@ static const char *compare(const struct state *a)
 				       : NULL;
 		if (!wrong || b.pid != a->pid || b.engine != a->engine)
 			break;
-		nap(20);
+		nap(20000);
 	}
 	return wrong;
 }
@@ -795,7 +789,7 @@ static int run_attack(size_t k, const struct state *base)
 	waitpid(p, &status, 0);
 	wrong = compare(base);
 	for (i = 0; i < 500 && atomic_load(&sh->answers) < before + 3; i++)
-		nap(10);
+		nap(10000);
 	if (!wrong && status)
 		wrong = WIFSIGNALED(status) ? "the attacker crashed"
 					    : "the attack was not repelled";
@@ -845,7 +839,7 @@ int main(int argc, char **argv)
 	if (!good)
 		honest();
 	while (atomic_load(&sh->answers) < 10 && !atomic_load(&sh->wrong))
-		nap(10);
+		nap(10000);
 	base = look();
 	for (k = 0; k < sizeof(attacks) / sizeof(attacks[0]); k++)
 		if (wanted(attacks[k].name, argc, argv))

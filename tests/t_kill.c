@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "raw.h"
+#include "util.h"
 
 #define N_SLOTS	   4
 #define MAX_TOKENS 200
@@ -21,25 +22,6 @@
 
 static const char *path;
 static const char *model;
-
-static void __attribute__((noreturn, format(printf, 1, 2)))
-die(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-static void nap(unsigned int us)
-{
-	struct timespec t = { us / 1000000, us % 1000000 * 1000l };
-
-	nanosleep(&t, NULL);
-}
 
 /* --------------------------------------------------------- honest client */
 

@@ -30,6 +30,8 @@
 
 #include <hearth.h>
 
+#include "util.h"
+
 #define N_CLIENTS 8
 #define N_TOKENS  64
 #define LIFE_US	  400000 /* at most, from the first token on */
@@ -62,7 +64,7 @@ static pid_t daemon_pid;
 static pid_t client_pid[N_CLIENTS];
 
 static void __attribute__((noreturn, format(printf, 1, 2)))
-die(const char *fmt, ...)
+give_up(const char *fmt, ...)
 {
 	va_list ap;
 	int i;
@@ -85,13 +87,6 @@ static uint64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void nap(unsigned int us)
-{
-	struct timespec t = { us / 1000000, us % 1000000 * 1000l };
-
-	nanosleep(&t, NULL);
 }
 
 /* ---------------------------------------------------------------- clients */
@@ -140,8 +135,8 @@ static void begin(struct conn *c)
 		if (!err)
 			break;
 		if (now_ms() > end)
-			die("client %d: cannot open: %s", c->me,
-			    hearth_error(c->h));
+			give_up("client %d: cannot open: %s", c->me,
+				hearth_error(c->h));
 		hearth_close(&c->h);
 		nap(5000);
 	}
@@ -182,9 +177,10 @@ static void count_error(struct conn *c, int err, const char *text)
 	else if (err == -ENOTCONN)
 		s->n_gone++;
 	else
-		die("client %d: error %d: %s", c->me, err, text);
+		give_up("client %d: error %d: %s", c->me, err, text);
 	if (!strstr(text, "daemon"))
-		die("client %d: an error that says nothing: %s", c->me, text);
+		give_up("client %d: an error that says nothing: %s", c->me,
+			text);
 	if (err != -ENOTCONN)
 		return;
 	end(c);
@@ -201,14 +197,14 @@ static void compare(struct conn *c, uint64_t id, bool seeded)
 
 	for (i = 0; i < N_TOKENS; i++) {
 		if (hearth_token_at(c->h, id, i, &tok, NULL))
-			die("client %d: no token %u: %s", c->me, i,
-			    hearth_error(c->h));
+			give_up("client %d: no token %u: %s", c->me, i,
+				hearth_error(c->h));
 		if (tok != s->want[seeded][i])
-			die("client %d: token %u is %u, it was %u", c->me, i,
-			    tok, s->want[seeded][i]);
+			give_up("client %d: token %u is %u, it was %u", c->me,
+				i, tok, s->want[seeded][i]);
 	}
 	if (hearth_timings(c->h, id, &t))
-		die("client %d: no timings", c->me);
+		give_up("client %d: no timings", c->me);
 	s->n_restarted += t.n_restart > 0;
 	s->n_complete++;
 }
@@ -231,14 +227,14 @@ static void stream(struct conn *c, bool seeded, int way)
 	do {
 		err = wait_event(c, way, &ev);
 		if (err)
-			die("client %d: hangs, or %s", c->me,
-			    hearth_error(c->h));
+			give_up("client %d: hangs, or %s", c->me,
+				hearth_error(c->h));
 		if (ev.id != id)
-			die("client %d: event of another request", c->me);
+			give_up("client %d: event of another request", c->me);
 		if (ev.type == HEARTH_EV_TOKENS) {
 			if (ev.first != n)
-				die("client %d: token %u after %u", c->me,
-				    ev.first, n);
+				give_up("client %d: token %u after %u", c->me,
+					ev.first, n);
 			n += ev.n_tokens;
 			s->n_tokens += ev.n_tokens;
 		}
@@ -247,8 +243,8 @@ static void stream(struct conn *c, bool seeded, int way)
 		count_error(c, ev.err, ev.error);
 	} else {
 		if (n != N_TOKENS || ev.finish != HEARTH_FINISH_LENGTH)
-			die("client %d: %u tokens, finish %u", c->me, n,
-			    ev.finish);
+			give_up("client %d: %u tokens, finish %u", c->me, n,
+				ev.finish);
 		compare(c, id, seeded);
 	}
 	if (c->h)
@@ -280,7 +276,7 @@ static void generate(struct conn *c, bool seeded)
 	if (!s->text[seeded][0])
 		snprintf(s->text[seeded], sizeof(s->text[0]), "%s", out);
 	else if (strncmp(s->text[seeded], out, sizeof(s->text[0]) - 1))
-		die("client %d: another text: %s", c->me, out);
+		give_up("client %d: another text: %s", c->me, out);
 	s->n_complete++;
 	free(out);
 }
@@ -326,16 +322,16 @@ static void take_down(void)
 			uint32_t i;
 
 			if (hearth_submit(c.h, &q, &id))
-				die("start: %s", hearth_error(c.h));
+				give_up("start: %s", hearth_error(c.h));
 			do {
 				if (hearth_next(c.h, &ev, HANG_MS))
-					die("start: %s", hearth_error(c.h));
+					give_up("start: %s", hearth_error(c.h));
 			} while (ev.type != HEARTH_EV_DONE &&
 				 ev.type != HEARTH_EV_ERROR);
 			for (i = 0; i < N_TOKENS; i++)
 				if (hearth_token_at(c.h, id, i, &s->want[k][i],
 						    NULL))
-					die("start: %s", hearth_error(c.h));
+					give_up("start: %s", hearth_error(c.h));
 			generate(&c, k);
 		}
 		end(&c);
@@ -350,7 +346,7 @@ static void start_daemon(void)
 {
 	daemon_pid = fork();
 	if (daemon_pid < 0)
-		die("fork: %s", strerror(errno));
+		give_up("fork: %s", strerror(errno));
 	if (daemon_pid)
 		return;
 	execv(daemon_argv[0], daemon_argv);
@@ -385,8 +381,8 @@ static void await_end(const pid_t *pid, int n)
 			if (errno == ECHILD && kill(pid[i], 0))
 				break;
 			if (now_ms() > end_ms)
-				die("process %d outlives its monitor",
-				    (int)pid[i]);
+				give_up("process %d outlives its monitor",
+					(int)pid[i]);
 			nap(1000);
 		}
 	}
@@ -434,7 +430,7 @@ static void check_clients(void)
 	for (i = 0; i < N_CLIENTS; i++)
 		if (waitpid(client_pid[i], &status, WNOHANG) == client_pid[i]) {
 			client_pid[i] = 0;
-			die("client %d ended (status %#x)", i, status);
+			give_up("client %d ended (status %#x)", i, status);
 		}
 }
 
@@ -447,7 +443,7 @@ static uint64_t await_tokens(void)
 	while (n_tokens() == n) {
 		check_clients();
 		if (now_ms() - t > HANG_MS)
-			die("no client gets anything for %d ms", HANG_MS);
+			give_up("no client gets anything for %d ms", HANG_MS);
 		nap(500);
 	}
 	return now_ms() - t;
@@ -498,9 +494,9 @@ static void report(const char *kind, int n, uint64_t *stall)
 	       (unsigned long long)stall[n * 99 / 100],
 	       (unsigned long long)stall[n - 1]);
 	if (!sum.n_restarted)
-		die("no answer ever met a death");
+		give_up("no answer ever met a death");
 	if (sum.n_complete < sum.n_again + sum.n_gone)
-		die("more answers failed than were complete");
+		give_up("more answers failed than were complete");
 }
 
 static void finish(void)
@@ -513,19 +509,19 @@ static void finish(void)
 	for (i = 0; i < N_CLIENTS; i++) {
 		while (!waitpid(client_pid[i], &status, WNOHANG)) {
 			if (now_ms() > end_ms)
-				die("client %d hangs at the end", i);
+				give_up("client %d hangs at the end", i);
 			nap(1000);
 		}
 		client_pid[i] = 0;
 		if (status)
-			die("client %d ended (status %#x)", i, status);
+			give_up("client %d ended (status %#x)", i, status);
 	}
 	kill(daemon_pid, SIGTERM);
 	if (waitpid(daemon_pid, &status, 0) != daemon_pid || status)
-		die("the last daemon ended with status %#x", status);
+		give_up("the last daemon ended with status %#x", status);
 	daemon_pid = 0;
 	if (!access(sock, F_OK))
-		die("%s: left behind", sock);
+		give_up("%s: left behind", sock);
 }
 
 int main(int argc, char **argv)
@@ -541,8 +537,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	sock = getenv("HEARTH_SOCKET");
 	if (argc < 6 || !sock)
-		die("usage: HEARTH_SOCKET=... t_restart monitor|both N KEPT "
-		    "MODEL HEARTHD ARGUMENTS...");
+		give_up("usage: HEARTH_SOCKET=... t_restart monitor|both N KEPT "
+			"MODEL HEARTHD ARGUMENTS...");
 	both = !strcmp(argv[1], "both");
 	n = atoi(argv[2]);
 	kept = atoi(argv[3]);
@@ -555,12 +551,12 @@ int main(int argc, char **argv)
 	if (!stall || sh == MAP_FAILED || watch < 0 ||
 	    inotify_add_watch(watch, model, IN_ACCESS) < 0 ||
 	    prctl(PR_SET_CHILD_SUBREAPER, 1))
-		die("start: %s", strerror(errno));
+		give_up("start: %s", strerror(errno));
 	srand(1);
 	start_daemon();
 	take_down();
 	if (!n_reads(watch))
-		die("nobody has read the model's file");
+		give_up("nobody has read the model's file");
 	for (i = 0; i < N_CLIENTS; i++) {
 		client_pid[i] = fork();
 		if (!client_pid[i])
@@ -573,7 +569,8 @@ int main(int argc, char **argv)
 		stall[i] = await_tokens();
 		reads += n_reads(watch);
 		if (kept && reads)
-			die("life %d: the model's file was read again", i + 1);
+			give_up("life %d: the model's file was read again",
+				i + 1);
 	}
 	finish();
 	report(argv[1], n, stall);

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 
 #include "raw.h"
+#include "util.h"
 
 #define MAX_CLIENTS 32
 #define N_QUESTIONS 6
@@ -70,14 +71,6 @@ static void __attribute__((format(printf, 1, 2))) complain(const char *fmt, ...)
 	va_end(ap);
 	fputc('\n', stderr);
 	failed = 1;
-}
-
-static void nap(uint64_t us)
-{
-	struct timespec t = { (time_t)(us / 1000000),
-			      (long)(us % 1000000) * 1000 };
-
-	nanosleep(&t, NULL);
 }
 
 static uint64_t rnd(uint64_t *s, uint64_t n)

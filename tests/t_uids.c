@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 
 #include "raw.h"
+#include "util.h"
 
 #define N_TOKENS 32
 #define MAX_FD	 256
@@ -39,18 +40,6 @@ static const char *other;
 static const char *objects;
 static uid_t uid_a;
 static uid_t uid_b;
-
-static void __attribute__((noreturn, format(printf, 1, 2)))
-die(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
 
 /* As dumpable as any program of that user: nothing is won by that alone. */
 static void become(uid_t uid)
