@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* cudasim_rig.h - the simulated driver, opened as a program opens the real. */
+/*
+ * cudasim_rig.h - the simulated driver, opened as a program opens the real; or
+ * the real one, if HEARTH_CUDA is its name.
+ */
 #ifndef HEARTH_TESTS_CUDASIM_RIG_H
 #define HEARTH_TESTS_CUDASIM_RIG_H
 
 #include <check.h>
 #include <dlfcn.h>
 #include <libgen.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,21 +90,24 @@ static inline const char *said(void)
 static inline void rig_calls(void)
 {
 	int (*get)(const char *, void **, int, uint64_t, int *);
-	void *so = dlopen(built("libcuda.so.1"), RTLD_NOW | RTLD_LOCAL);
+	const char *real = getenv("HEARTH_CUDA");
+	void *so = dlopen(real ? real : built("libcuda.so.1"),
+			  RTLD_NOW | RTLD_LOCAL);
 
 	ck_assert_msg(so != NULL, "%s", dlerror());
 	*(void **)&get = dlsym(so, "cuGetProcAddress_v2");
 	ck_assert_ptr_nonnull(get);
-#define CALL(name, args)                                                       \
-	do {                                                                   \
-		char base[64];                                                 \
-		char *v;                                                       \
-		snprintf(base, sizeof(base), "%s", #name);                     \
-		v = strstr(base, "_v");                                        \
-		if (v)                                                         \
-			*v = 0;                                                \
-		ck_assert_int_eq(get(base, (void **)&cu.name, 13000, 0, NULL), \
-				 0);                                           \
+#define CALL(name, args)                                          \
+	do {                                                      \
+		char base[64];                                    \
+		char *v;                                          \
+		snprintf(base, sizeof(base), "%s", #name);        \
+		v = strstr(base, "_v");                           \
+		if (v)                                            \
+			*v = 0;                                   \
+		/* an older driver lacks some */                  \
+		if (get(base, (void **)&cu.name, 13000, 0, NULL)) \
+			ck_assert_msg(real != NULL, "%s", base);  \
 	} while (0);
 #include "cudasim/cuda_calls.def"
 #undef CALL
@@ -194,13 +201,12 @@ static inline uint16_t to_bf16(float f)
 	return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-/* 77, unless there are kernels to run. */
-static inline int rig_run(Suite *s)
+static inline int rig_suite(Suite *s, bool no_kernels)
 {
 	SRunner *sr;
 	int n;
 
-	if (access(built("warp.ptx"), R_OK)) {
+	if (no_kernels) {
 		puts("no nvcc here: the kernels were not compiled");
 		return 77;
 	}
@@ -209,6 +215,12 @@ static inline int rig_run(Suite *s)
 	n = srunner_ntests_failed(sr);
 	srunner_free(sr);
 	return n ? 1 : 0;
+}
+
+/* 77, unless there are kernels to run. */
+static inline int rig_run(Suite *s)
+{
+	return rig_suite(s, access(built("warp.ptx"), R_OK) != 0);
 }
 
 #endif

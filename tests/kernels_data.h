@@ -19,7 +19,7 @@ static uint64_t seed;
 
 static uint64_t rng_state;
 
-static uint64_t rnd(void)
+static inline uint64_t rnd(void)
 {
 	uint64_t z = (rng_state += 0x9e3779b97f4a7c15);
 
@@ -28,19 +28,19 @@ static uint64_t rnd(void)
 	return z ^ z >> 31;
 }
 
-static float uniform(void)
+static inline float uniform(void)
 {
 	return (float)(rnd() >> 40) * 0x1p-24f;
 }
 
-static float gauss(void)
+static inline float gauss(void)
 {
 	return sqrtf(-2 * logf(uniform() + 0x1p-25f)) *
 	       cosf(6.2831853f * uniform());
 }
 
 /* A buffer between guards; aligned like real ones. */
-static void *guarded(size_t bytes)
+static inline void *guarded(size_t bytes)
 {
 	size_t room = (bytes + MAT_ALIGN - 1) / MAT_ALIGN * MAT_ALIGN;
 	uint8_t *p = aligned_alloc(MAT_ALIGN, GUARD + room + GUARD);
@@ -50,7 +50,7 @@ static void *guarded(size_t bytes)
 	return p + GUARD;
 }
 
-static void guarded_free(void *v, size_t bytes)
+static inline void guarded_free(void *v, size_t bytes)
 {
 	size_t room = (bytes + MAT_ALIGN - 1) / MAT_ALIGN * MAT_ALIGN, i;
 	uint8_t *p = v;
@@ -67,13 +67,13 @@ static void guarded_free(void *v, size_t bytes)
 }
 
 /* Equal bits, and NaN where NaN. */
-static int same(float a, float b)
+static inline int same(float a, float b)
 {
 	return !memcmp(&a, &b, sizeof(a)) || (isnan(a) && isnan(b));
 }
 
-static void assert_same(const float *got, const float *want, size_t n,
-			const char *what)
+static inline void assert_same(const float *got, const float *want, size_t n,
+			       const char *what)
 {
 	size_t i;
 
@@ -112,7 +112,7 @@ static const char *const weights_names[W_N] = { "normal", "random", "saturated",
 						"zero", "wild" };
 
 /* Finite half floats of moderate size where the format has any. */
-static void tame(enum fmt f, uint8_t *data, size_t blocks)
+static inline void tame(enum fmt f, uint8_t *data, size_t blocks)
 {
 	size_t i;
 	int h;
@@ -128,7 +128,8 @@ static void tame(enum fmt f, uint8_t *data, size_t blocks)
 		}
 }
 
-static void fill_weights(enum fmt f, enum weights kind, uint8_t *data, size_t n)
+static inline void fill_weights(enum fmt f, enum weights kind, uint8_t *data,
+				size_t n)
 {
 	size_t bytes = fmt_bytes(f, n), i;
 	float *x;
@@ -163,7 +164,7 @@ static void fill_weights(enum fmt f, enum weights kind, uint8_t *data, size_t n)
 
 enum acts { A_NORMAL, A_OUTLIER, A_SATURATED, A_ZERO, A_TINY, A_WILD, A_N };
 
-static void fill_acts(enum acts kind, float *x, size_t n)
+static inline void fill_acts(enum acts kind, float *x, size_t n)
 {
 	size_t i;
 
