@@ -10,6 +10,7 @@
 #define HEARTH_BACKEND_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "../libclient/image.h"
@@ -167,6 +168,25 @@ struct backend_ops {
 	int (*kv_alloc)(struct backend_model *m, uint32_t n_blocks);
 	int (*step)(struct backend_model *m, struct batch *b);
 };
+
+/* Elements of one head's keys and values in a block, and of a whole block, as
+ * kernels/vec.h has them: f16[block][layer][kv head][keys, values]. */
+static inline size_t kv_head_elems(const struct image_hparams *hp)
+{
+	return (size_t)2 * hp->head_dim * KV_BLOCK;
+}
+
+static inline size_t kv_block_elems(const struct image_hparams *hp)
+{
+	return kv_head_elems(hp) * hp->n_head_kv * hp->n_layer;
+}
+
+/* Can attention take such heads? */
+int backend_check_model(const struct image_hparams *hp, char why[160]);
+
+/* Is a batch what it must be: 0 or -EINVAL. */
+int backend_check_batch(const struct batch *b, const struct backend_conf *c,
+			uint32_t n_blocks, uint32_t n_vocab);
 
 extern const struct backend_ops backend_cpu;
 extern const struct backend_ops backend_oracle;

@@ -11,6 +11,7 @@
 #ifndef HEARTH_TAPE_H
 #define HEARTH_TAPE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "../libclient/image.h"
@@ -49,6 +50,12 @@ enum tape_kind {
 	TAPE_LOGITS, /* dst = w[0] . src, for the rows that want logits */
 	TAPE_KIND_N,
 };
+
+static inline bool tape_is_matmul(uint8_t kind)
+{
+	return kind == TAPE_MATMUL || kind == TAPE_MATMUL_ADD ||
+	       kind == TAPE_LOGITS;
+}
 
 enum tape_act { TAPE_SILU, TAPE_GELU_TANH };
 

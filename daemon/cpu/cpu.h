@@ -2,8 +2,8 @@
 /*
  * cpu.h - the CPU backend from inside: a model's weights and its program.
  *
- * load.c packs the weights and finds them, plan.c turns the tape into a short
- * program of parallel regions, step.c runs the program over a batch.
+ * plan.c turns the tape into a short program of parallel regions, step.c runs
+ * the program over a batch.
  */
 #ifndef HEARTH_CPU_CPU_H
 #define HEARTH_CPU_CPU_H
@@ -15,8 +15,8 @@
 #include "../../kernels/mat.h"
 #include "../../kernels/vec.h"
 #include "../backend.h"
-#include "../object.h"
 #include "../tape.h"
+#include "../weights.h"
 #include "workers.h"
 
 struct backend {
@@ -25,31 +25,6 @@ struct backend {
 	struct vec_kernels vk;
 	struct backend_conf conf;
 };
-
-/**
- * struct weights - a model's tensors as the kernels want them
- * @object: the pool's memory that holds all of them, mapped read-only
- * @mat:   by tensor of the image; data NULL if it is no matrix
- * @vec:   likewise: norms, biases and tables as floats
- */
-struct weights {
-	struct object object;
-	uint64_t bytes;
-	uint32_t n;
-	struct mat *mat;
-	const float **vec;
-};
-
-/* load.c: see backend.h; the object has what the tape uses. On failure nothing
- * is left, @why says. */
-int weights_lay_out(const struct image *im, struct backend_layout *l,
-		    char why[160]);
-int weights_pack(const struct image *im, const struct backend_piece *p,
-		 const void *src, void *object, char why[160]);
-int weights_map(struct weights *w, const struct image *im,
-		const struct tape *tape, int object, uint64_t bytes,
-		char why[160]);
-void weights_free(struct weights *w);
 
 /* What a row is: a token of the batch, an output row, one with logits. */
 enum domain { DOMAIN_TOKENS, DOMAIN_OUT, DOMAIN_LOGITS };
@@ -149,17 +124,6 @@ struct backend_model {
 	uint64_t kv_bytes;
 	uint32_t n_blocks;
 };
-
-/* Elements of one head's keys and values in a block, and of a whole block. */
-static inline size_t kv_head_elems(const struct image_hparams *hp)
-{
-	return (size_t)2 * hp->head_dim * KV_BLOCK;
-}
-
-static inline size_t kv_block_elems(const struct image_hparams *hp)
-{
-	return kv_head_elems(hp) * hp->n_head_kv * hp->n_layer;
-}
 
 /* Tokens that attention takes in one unit. */
 static inline uint32_t attn_tokens(const struct image_hparams *hp)

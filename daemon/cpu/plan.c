@@ -12,15 +12,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../rope.h"
 #include "cpu.h"
 
 #define WHY 160
-
-static bool is_matmul(uint8_t kind)
-{
-	return kind == TAPE_MATMUL || kind == TAPE_MATMUL_ADD ||
-	       kind == TAPE_LOGITS;
-}
 
 static bool is_row_op(uint8_t kind)
 {
@@ -28,24 +23,6 @@ static bool is_row_op(uint8_t kind)
 	       kind == TAPE_NORM_ADD || kind == TAPE_ROPE_KV ||
 	       kind == TAPE_GATHER || kind == ROW_ROPE_TABLE ||
 	       kind == ROW_QUANT;
-}
-
-/* Who reads a register as the input of matmuls: bit 0 floats, bit 1 q8. */
-static void readers(const struct tape *tape, const struct weights *w,
-		    uint8_t *wants)
-{
-	const struct tape_op *o;
-	uint32_t i, j, n;
-
-	for (i = 0; i < tape->n_ops; i++) {
-		o = &tape->ops[i];
-		if (!is_matmul(o->kind))
-			continue;
-		n = o->kind == TAPE_MATMUL ? o->n : 1;
-		for (j = 0; j < n; j++)
-			wants[o->src] |= mat_wants_q8(w->mat[o->w[j]].fmt) ? 2
-									   : 1;
-	}
 }
 
 static void take_op(struct backend_model *m, const struct tape_op *t,
@@ -74,9 +51,9 @@ static void take_op(struct backend_model *m, const struct tape_op *t,
 	}
 	if (t->kind == TAPE_NORM || t->kind == TAPE_ATTN ||
 	    t->kind == TAPE_GLU) {
-		o->quant = wants[o->dst[0]] & 2;
+		o->quant = wants[o->dst[0]] & WANT_Q8;
 		/* The last norm's rows are the hidden state. */
-		o->keep = !o->quant || wants[o->dst[0]] & 1 ||
+		o->keep = !o->quant || wants[o->dst[0]] & WANT_FLOAT ||
 			  o->dst[0] == TAPE_E;
 	}
 }
@@ -139,7 +116,7 @@ static uint8_t reader_domain(const struct backend_model *m, uint32_t i)
 		if (o->kind == TAPE_LOGITS)
 			domain = DOMAIN_LOGITS;
 		if (k > i && o->src == reg &&
-		    (is_matmul(o->kind) || o->kind == TAPE_GLU))
+		    (tape_is_matmul(o->kind) || o->kind == TAPE_GLU))
 			break;
 	}
 	return domain;
@@ -164,10 +141,10 @@ static void make_regions(struct backend_model *m)
 			continue;
 		}
 		r = &m->regions[m->n_regions++];
-		r->kind = is_row_op(o->kind)	 ? REGION_ROWS
-			  : is_matmul(o->kind)	 ? REGION_MATMUL
-			  : o->kind == TAPE_ATTN ? REGION_ATTN
-						 : REGION_GLU;
+		r->kind = is_row_op(o->kind)	    ? REGION_ROWS
+			  : tape_is_matmul(o->kind) ? REGION_MATMUL
+			  : o->kind == TAPE_ATTN    ? REGION_ATTN
+						    : REGION_GLU;
 		r->domain = domain;
 		r->first_op = i;
 		r->n_ops = 1;
@@ -211,7 +188,7 @@ static void carve_all(struct backend_model *m, const uint8_t *wants,
 		if (stored[i])
 			m->reg[i] = carve(c, max_rows(m, i) * m->width[i] *
 						     sizeof(float));
-		if (wants[i] & 2)
+		if (wants[i] & WANT_Q8)
 			m->act_mem[i] =
 				carve(c, act_bytes((uint32_t)max_rows(m, i),
 						   m->width[i]));
@@ -276,53 +253,25 @@ static size_t tmp_need(const struct backend_model *m)
 static void fill_freqs(struct backend_model *m, const struct tape *tape,
 		       const bool *rope)
 {
-	const float *div = tape->rope_freqs == TAPE_NONE
-				   ? NULL
-				   : m->w.vec[tape->rope_freqs];
-	uint32_t i, k;
+	uint32_t i;
 
 	for (i = 0; i < TAPE_ROPE_N; i++)
-		for (k = 0; rope[i] && k < m->hp.n_rope / 2; k++) {
-			m->inv_freq[i][k] = tape->rope_inv_freq[i][k];
-			if (div && i == TAPE_ROPE_GLOBAL)
-				m->inv_freq[i][k] /= (double)div[k];
-		}
-}
-
-static int check(const struct backend_model *m, const struct tape *tape,
-		 char why[160])
-{
-	uint32_t group = m->hp.n_head / m->hp.n_head_kv;
-
-	if (m->hp.head_dim > VEC_ATTN_DIM) {
-		snprintf(why, WHY, "heads of %u are more than the limit of %d",
-			 m->hp.head_dim, VEC_ATTN_DIM);
-		return -ENOTSUP;
-	}
-	if (group > VEC_ATTN_ROWS) {
-		snprintf(why, WHY,
-			 "%u query heads share one key head, the limit is %d",
-			 group, VEC_ATTN_ROWS);
-		return -ENOTSUP;
-	}
-	if (!tape->n_ops) {
-		snprintf(why, WHY, "the graph is empty");
-		return -EBADMSG;
-	}
-	return 0;
+		if (rope[i])
+			rope_freqs(m->inv_freq[i], tape, i, &m->w,
+				   m->hp.n_rope);
 }
 
 int plan_build(struct backend_model *m, const struct image *im,
 	       const struct tape *tape, char why[160])
 {
 	bool stored[TAPE_REG_N] = { false }, rope[TAPE_ROPE_N] = { false };
-	uint8_t wants[TAPE_REG_N] = { 0 };
+	uint8_t wants[TAPE_REG_N];
 	struct carver c = { 0 };
 	int ret;
 
 	m->hp = im->h->hp;
 	memcpy(m->width, tape->width, sizeof(m->width));
-	ret = check(m, tape, why);
+	ret = backend_check_model(&m->hp, why);
 	if (ret)
 		return ret;
 	snprintf(why, WHY, "no memory for a step's registers");
@@ -330,7 +279,7 @@ int plan_build(struct backend_model *m, const struct image *im,
 	m->regions = calloc(2 * (size_t)tape->n_ops + 2, sizeof(*m->regions));
 	if (!m->ops || !m->regions)
 		return -ENOMEM;
-	readers(tape, &m->w, wants);
+	weights_readers(&m->w, tape, wants);
 	ret = make_ops(m, tape, wants);
 	if (ret) {
 		snprintf(why, WHY, "a gate does not follow its two matrices");

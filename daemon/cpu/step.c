@@ -7,9 +7,9 @@
  * itself and in the same way whatever stands beside it.
  */
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
+#include "../rope.h"
 #include "cpu.h"
 
 /* Below this much work (multiply-adds) a region runs on the calling thread:
@@ -71,25 +71,13 @@ static struct act act_slice(const struct act *a, uint32_t t, uint32_t n)
 
 static void rope_table(const struct backend_model *m, uint32_t t)
 {
-	uint32_t n = m->hp.n_rope, i, k, a, b;
-	bool halves = m->hp.rope_pairs == IMAGE_ROPE_HALVES;
-	float *c, *s;
-	double angle;
+	size_t at = (size_t)t * m->hp.n_rope;
+	uint32_t i;
 
-	for (i = 0; i < TAPE_ROPE_N; i++) {
-		if (!m->inv_freq[i])
-			continue;
-		c = m->rope_cos[i] + (size_t)t * n;
-		s = m->rope_sin[i] + (size_t)t * n;
-		for (k = 0; k < n / 2; k++) {
-			angle = (double)m->tok_pos[t] * m->inv_freq[i][k];
-			a = halves ? k : 2 * k;
-			b = halves ? k + n / 2 : 2 * k + 1;
-			c[a] = c[b] = (float)cos(angle);
-			s[b] = (float)sin(angle);
-			s[a] = -s[b];
-		}
-	}
+	for (i = 0; i < TAPE_ROPE_N; i++)
+		if (m->inv_freq[i])
+			rope_row(m->rope_cos[i] + at, m->rope_sin[i] + at,
+				 m->inv_freq[i], &m->hp, m->tok_pos[t]);
 }
 
 static void rope_heads(const struct step *s, const struct op *o, float *x,
@@ -438,36 +426,6 @@ static void run_attn(struct step *s)
 
 /* ------------------------------------------------------------ the batch */
 
-static int check_batch(const struct backend_model *m, const struct batch *b)
-{
-	const struct backend_conf *c = &m->be->conf;
-	const struct batch_seq *q;
-	uint32_t i, k, at = 0;
-
-	if (!m->kv || !b->n_tokens || b->n_tokens > c->max_tokens ||
-	    b->n_seqs > c->max_seqs || b->n_out > c->max_out ||
-	    b->n_logits > b->n_out)
-		return -EINVAL;
-	for (i = 0; i < b->n_seqs; i++) {
-		q = &b->seqs[i];
-		if (q->first != at || !q->n || q->n > b->n_tokens - at)
-			return -EINVAL;
-		at += q->n;
-		for (k = 0; k <= (q->pos + q->n - 1) / KV_BLOCK; k++)
-			if (q->blocks[k] >= m->n_blocks)
-				return -EINVAL;
-	}
-	if (at != b->n_tokens)
-		return -EINVAL;
-	for (i = 0; i < b->n_out; i++)
-		if (b->out_rows[i] >= b->n_tokens)
-			return -EINVAL;
-	for (i = 0; i < b->n_tokens; i++)
-		if (b->tokens[i] >= m->hp.n_vocab)
-			return -EINVAL;
-	return 0;
-}
-
 static void place_tokens(struct backend_model *m, const struct batch *b)
 {
 	uint32_t per = attn_tokens(&m->hp), i, k, p;
@@ -522,7 +480,7 @@ int cpu_step(struct backend_model *m, struct batch *b)
 	uint32_t i;
 	int ret;
 
-	ret = check_batch(m, b);
+	ret = backend_check_batch(b, &m->be->conf, m->n_blocks, m->hp.n_vocab);
 	if (ret)
 		return ret;
 	s.n_rows[DOMAIN_TOKENS] = b->n_tokens;

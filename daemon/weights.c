@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * load.c - where a model's weights go, packing them, finding them again.
+ * weights.c - where a model's weights go, packing them, finding them again.
  *
  * The tensors that the tape uses lie one after the other in an object, in
  * order of the image. They are packed in pieces of some hundred kilobytes,
@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../object.h"
-#include "cpu.h"
+#include "../kernels/cpu.h"
+#include "weights.h"
 
 #define LAYOUT	    "cpu-panel16-1"
 #define PIECE_BYTES (512u << 10)
@@ -267,24 +267,26 @@ out:
 static void point(struct weights *w, const struct image *im,
 		  const struct places *pl)
 {
-	const uint8_t *base = w->object.p;
+	uintptr_t base = (uintptr_t)w->object.p, at;
 	const struct image_tensor *t;
 	uint32_t i;
 
 	for (i = 0; i < pl->n; i++) {
 		t = &im->tensors[i];
+		at = base + pl->off[i];
 		if (pl->use[i] == USE_VEC) {
-			w->vec[i] = (const void *)(base + pl->off[i]);
+			w->vec[i] = (const void *)at;
 		} else if (pl->use[i] == USE_MAT) {
 			w->mat[i].fmt = (enum fmt)fmt_from_ggml(t->type);
 			w->mat[i].rows = (uint32_t)t->rows;
 			w->mat[i].cols = (uint32_t)t->cols;
-			w->mat[i].data = base + pl->off[i];
+			w->mat[i].data = (const void *)at;
 		}
 	}
 }
 
-int weights_map(struct weights *w, const struct image *im,
+/* With @object -1 there is none: sizes alone. */
+static int find(struct weights *w, const struct image *im,
 		const struct tape *tape, int object, uint64_t bytes,
 		char why[160])
 {
@@ -301,15 +303,15 @@ int weights_map(struct weights *w, const struct image *im,
 	ret = places_find(&pl, im, tape);
 	if (ret)
 		goto out;
-	if (pl.bytes > bytes) {
+	w->bytes = pl.bytes;
+	if (object >= 0 && pl.bytes > bytes) {
 		snprintf(why, WHY, "weights of %llu bytes in an object of %llu",
 			 (unsigned long long)pl.bytes,
 			 (unsigned long long)bytes);
 		ret = -EBADMSG;
-		goto out;
 	}
-	w->bytes = pl.bytes;
-	ret = object_map(&w->object, object, pl.bytes, why);
+	if (!ret && object >= 0)
+		ret = object_map(&w->object, object, pl.bytes, why);
 	if (!ret)
 		point(w, im, &pl);
 out:
@@ -317,6 +319,37 @@ out:
 	if (ret)
 		weights_free(w);
 	return ret;
+}
+
+int weights_map(struct weights *w, const struct image *im,
+		const struct tape *tape, int object, uint64_t bytes,
+		char why[160])
+{
+	return find(w, im, tape, object, bytes, why);
+}
+
+int weights_measure(struct weights *w, const struct image *im,
+		    const struct tape *tape, char why[160])
+{
+	return find(w, im, tape, -1, 0, why);
+}
+
+void weights_readers(const struct weights *w, const struct tape *tape,
+		     uint8_t wants[TAPE_REG_N])
+{
+	const struct tape_op *o;
+	uint32_t i, j;
+
+	memset(wants, 0, TAPE_REG_N);
+	for (i = 0; i < tape->n_ops; i++) {
+		o = &tape->ops[i];
+		if (!tape_is_matmul(o->kind))
+			continue;
+		for (j = 0; j < o->n; j++)
+			wants[o->src] |= mat_wants_q8(w->mat[o->w[j]].fmt)
+						 ? WANT_Q8
+						 : WANT_FLOAT;
+	}
 }
 
 void weights_free(struct weights *w)

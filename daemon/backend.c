@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* backend.c - what every backend that computes checks first. */
+#include "backend.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "../kernels/vec.h"
+
+int backend_check_model(const struct image_hparams *hp, char why[160])
+{
+	uint32_t group = hp->n_head / hp->n_head_kv;
+
+	if (hp->head_dim > VEC_ATTN_DIM) {
+		snprintf(why, 160, "heads of %u are more than the limit of %d",
+			 hp->head_dim, VEC_ATTN_DIM);
+		return -ENOTSUP;
+	}
+	if (group > VEC_ATTN_ROWS) {
+		snprintf(why, 160,
+			 "%u query heads share one key head, the limit is %d",
+			 group, VEC_ATTN_ROWS);
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+int backend_check_batch(const struct batch *b, const struct backend_conf *c,
+			uint32_t n_blocks, uint32_t n_vocab)
+{
+	const struct batch_seq *q;
+	uint32_t i, k, at = 0;
+
+	if (!b->n_tokens || b->n_tokens > c->max_tokens ||
+	    b->n_seqs > c->max_seqs || b->n_out > c->max_out ||
+	    b->n_logits > b->n_out)
+		return -EINVAL;
+	for (i = 0; i < b->n_seqs; i++) {
+		q = &b->seqs[i];
+		if (q->first != at || !q->n || q->n > b->n_tokens - at)
+			return -EINVAL;
+		at += q->n;
+		for (k = 0; k <= (q->pos + q->n - 1) / KV_BLOCK; k++)
+			if (q->blocks[k] >= n_blocks)
+				return -EINVAL;
+	}
+	if (at != b->n_tokens)
+		return -EINVAL;
+	for (i = 0; i < b->n_out; i++)
+		if (b->out_rows[i] >= b->n_tokens)
+			return -EINVAL;
+	for (i = 0; i < b->n_tokens; i++)
+		if (b->tokens[i] >= n_vocab)
+			return -EINVAL;
+	return 0;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weights.h - a model's weights as the kernels want them, for every backend
+ * that computes with them: one layout, one object of the pool.
+ */
+#ifndef HEARTH_WEIGHTS_H
+#define HEARTH_WEIGHTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../kernels/mat.h"
+#include "backend.h"
+#include "object.h"
+#include "tape.h"
+
+/**
+ * struct weights - a model's tensors
+ * @object: the pool's memory that holds all of them, mapped read-only
+ * @mat:   by tensor of the image; data NULL if it is no matrix
+ * @vec:   likewise: norms, biases and tables as floats
+ */
+struct weights {
+	struct object object;
+	uint64_t bytes;
+	uint32_t n;
+	struct mat *mat;
+	const float **vec;
+};
+
+/* See backend.h; the object has what the tape uses. On failure nothing is
+ * left, @why says. */
+int weights_lay_out(const struct image *im, struct backend_layout *l,
+		    char why[160]);
+int weights_pack(const struct image *im, const struct backend_piece *p,
+		 const void *src, void *object, char why[160]);
+int weights_map(struct weights *w, const struct image *im,
+		const struct tape *tape, int object, uint64_t bytes,
+		char why[160]);
+/* Without an object: formats and sizes, pointers are offsets in it. */
+int weights_measure(struct weights *w, const struct image *im,
+		    const struct tape *tape, char why[160]);
+void weights_free(struct weights *w);
+
+#define WANT_FLOAT 1
+#define WANT_Q8	   2
+
+/* How products read each register: bits WANT_*. */
+void weights_readers(const struct weights *w, const struct tape *tape,
+		     uint8_t wants[TAPE_REG_N]);
+
+#endif
