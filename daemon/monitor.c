@@ -216,19 +216,43 @@ static void turn_away(struct mon *m, int fd, int err, const char *what,
 	close(fd);
 }
 
+static uint64_t count_of(const struct mon *m, uint32_t uid)
+{
+	uint64_t n = 0;
+	size_t i;
+
+	for (i = 0; i < MON_MAX_CLIENTS; i++)
+		n += m->clients[i].used && m->clients[i].uid == uid;
+	return n;
+}
+
+/* Drop this user's clients that have gone, and of which the loop has not told
+ * yet: on a busy machine newcomers may be seen before them. */
+static void drop_gone(struct mon *m, uint32_t uid)
+{
+	struct pollfd p = { .events = POLLRDHUP };
+	size_t i;
+
+	for (i = 0; i < MON_MAX_CLIENTS; i++) {
+		p.fd = m->clients[i].src.fd;
+		if (m->clients[i].used && m->clients[i].uid == uid &&
+		    poll(&p, 1, 0) > 0)
+			mon_client_drop(&m->clients[i]);
+	}
+}
+
 struct mon_client *mon_client_new(struct mon *m, int fd, uint32_t uid)
 {
 	struct mon_client *cl = NULL;
 	uint64_t limit = m->conf.max_sessions_uid + EXTRA_CLIENTS_UID;
-	uint64_t n = 0;
 	size_t i;
 
-	for (i = 0; i < MON_MAX_CLIENTS; i++) {
-		n += m->clients[i].used && m->clients[i].uid == uid;
-		if (!m->clients[i].used && !cl)
+	if (count_of(m, uid) >= limit)
+		drop_gone(m, uid);
+	for (i = 0; i < MON_MAX_CLIENTS && !cl; i++)
+		if (!m->clients[i].used)
 			cl = &m->clients[i];
-	}
-	if (n >= limit) {
+	if (count_of(m, uid) >= limit) {
 		turn_away(m, fd, -EUSERS, "connections of this user", limit);
 		return NULL;
 	}

@@ -112,6 +112,45 @@ START_TEST(budgets)
 }
 END_TEST
 
+/* As many connections as a user may have; the loop does not turn. */
+static void fill_up(int *sock, size_t n)
+{
+	int sv[2];
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		ck_assert_int_eq(socketpair(AF_UNIX,
+					    SOCK_SEQPACKET | SOCK_CLOEXEC |
+						    SOCK_NONBLOCK,
+					    0, sv),
+				 0);
+		sock[i] = sv[0];
+		ck_assert_ptr_nonnull(mon_client_new(mr.m, sv[1], 1000));
+	}
+}
+
+START_TEST(connections)
+{
+	int sock[18]; /* 2 sessions, and 16 without */
+	size_t i;
+
+	fill_up(sock, 18);
+	mr_connect(0, 1000);
+	ck_assert_ptr_null(mr.client[0].cl);
+	refused(0, -EUSERS, "too many connections of this user (limit 18)");
+	mr_connect(1, 1001);
+	ck_assert_ptr_nonnull(mr.client[1].cl);
+	/* Who has gone is in nobody's way, noticed or not. */
+	for (i = 0; i < 18; i += 2)
+		close(sock[i]);
+	mr_connect(2, 1000);
+	ck_assert_ptr_nonnull(mr.client[2].cl);
+	ck_assert_uint_eq(mr.m->n_clients, 9 + 2);
+	for (i = 1; i < 18; i += 2)
+		close(sock[i]);
+}
+END_TEST
+
 START_TEST(shared_bytes)
 {
 	session(0, 1000);
@@ -446,6 +485,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, handshake);
 	tcase_add_test(t, budgets);
+	tcase_add_test(t, connections);
 	tcase_add_test(t, shared_bytes);
 	tcase_add_test(t, engine_cannot_map);
 	tcase_add_test(t, shared_model);
