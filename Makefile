@@ -69,6 +69,7 @@ DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*.c daemon/arch/*.c \
 CLIENT_SRC := $(wildcard libclient/*.c)
 TOOL_SRC := $(wildcard tools/hearth/*.c)
 CHECKS := $(patsubst tests/%.c,%,$(wildcard tests/check_*.c))
+CUDA_CHECKS := $(filter check_cuda%,$(CHECKS))
 VM_TESTS := $(patsubst tests/vm/%.c,%,$(wildcard tests/vm/t_*.c))
 HELPERS := $(patsubst tests/%.c,%,$(wildcard tests/t_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -129,7 +130,7 @@ check-unit: all bins-tests ## unit tests, module by module
 	$(Q)O=$(O) tests/run.sh unit
 check-kernels: all bins-tests ## every kernel slot against plain C
 	$(Q)$(O)/tests/check_kernels
-check-cuda: $(CUDASIM) $(CUDASIM_PTX) $(O)/tests/check_cudasim ## CUDA kernels in the simulator
+check-cuda: $(CUDASIM) $(CUDASIM_PTX) $(CUDA_CHECKS:%=$(O)/tests/%) ## CUDA kernels in the simulator
 	$(Q)O=$(O) tests/run.sh cuda
 check-e2e: all bins-tests ## the real binaries, end to end
 	$(Q)O=$(O) tests/run.sh e2e

@@ -97,6 +97,42 @@ static inline void dev_free(const void *at)
 		OK(cuMemFree_v2(PTR(at)));
 }
 
+/* A matrix on both sides. */
+struct cuda_mat {
+	struct mat host;
+	struct cu_mat dev;
+};
+
+static inline struct cuda_mat cuda_mat_new(enum fmt f, enum weights kind,
+					   uint32_t rows, uint32_t cols)
+{
+	uint64_t panel = mat_panel_bytes(f, cols);
+	uint64_t row = fmt_bytes(f, cols), bytes = mat_bytes(f, rows, cols);
+	uint8_t *file = malloc(rows * row);
+	uint8_t *data = aligned_alloc(MAT_ALIGN, bytes);
+	struct cuda_mat m = { .host = { f, rows, cols, data } };
+	uint32_t r;
+
+	ck_assert(file && data);
+	fill_weights(f, kind, file, (size_t)rows * cols);
+	for (r = 0; r < rows; r += MAT_PANEL)
+		mat_pack(f, cols, file + r * row,
+			 rows - r < MAT_PANEL ? rows - r : MAT_PANEL,
+			 data + r / MAT_PANEL * panel);
+	free(file);
+	m.dev.data = dev_put(data, bytes);
+	m.dev.rows = rows;
+	m.dev.cols = cols;
+	m.dev.fmt = f;
+	return m;
+}
+
+static inline void cuda_mat_free(struct cuda_mat *m)
+{
+	dev_free(m->dev.data);
+	free((void *)(uintptr_t)m->host.data);
+}
+
 /* @n floats at @at are @want, bit for bit; a NaN is any NaN. */
 static inline void dev_same(const void *at, const float *want, size_t n,
 			    const char *what)
