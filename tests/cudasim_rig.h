@@ -16,15 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "cudasim/cuda_abi.h"
-
-struct cu_ctx;
-struct cu_module;
-struct cu_func;
-struct cu_stream;
-struct cu_event;
-struct cu_graph;
-struct cu_exec;
+#include "../daemon/cuda/abi.h"
 
 static struct {
 #define CALL(name, args) int(*name) args;

@@ -67,10 +67,14 @@ static const struct {
 	{ CU_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE" },
 	{ CU_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY" },
 	{ CU_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED" },
+	{ CU_DEINITIALIZED, "CUDA_ERROR_DEINITIALIZED" },
+	{ CU_DEVICE_UNAVAILABLE, "CUDA_ERROR_DEVICE_UNAVAILABLE" },
+	{ CU_NO_DEVICE, "CUDA_ERROR_NO_DEVICE" },
 	{ CU_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE" },
 	{ CU_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE" },
 	{ CU_INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT" },
 	{ CU_NO_BINARY, "CUDA_ERROR_NO_BINARY_FOR_GPU" },
+	{ CU_ECC, "CUDA_ERROR_ECC_UNCORRECTABLE" },
 	{ CU_INVALID_PTX, "CUDA_ERROR_INVALID_PTX" },
 	{ CU_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE" },
 	{ CU_NOT_FOUND, "CUDA_ERROR_NOT_FOUND" },
@@ -78,6 +82,8 @@ static const struct {
 	{ CU_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS" },
 	{ CU_OUT_OF_RESOURCES, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES" },
 	{ CU_TIMEOUT, "CUDA_ERROR_LAUNCH_TIMEOUT" },
+	{ CU_CONTEXT_DESTROYED, "CUDA_ERROR_CONTEXT_IS_DESTROYED" },
+	{ CU_ASSERT, "CUDA_ERROR_ASSERT" },
 	{ CU_ALREADY_REGISTERED, "CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED" },
 	{ CU_NOT_REGISTERED, "CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED" },
 	{ CU_ILLEGAL_INSTRUCTION, "CUDA_ERROR_ILLEGAL_INSTRUCTION" },
@@ -304,51 +310,70 @@ int cuDeviceTotalMem_v2(size_t *n, int d)
 	return api_leave(d ? CU_INVALID_DEVICE : 0);
 }
 
-int cuDeviceGetAttribute(int *v, int attr, int d)
+static const struct {
+	int attr;
+	int value;
+} attrs[] = {
+	/* clang-format off */
+	{ 1, 1024 },   /* threads per block */
+	{ 2, 1024 }, { 3, 1024 }, { 4, 64 }, /* block's shape */
+	{ 5, 0x7fffffff }, { 6, 65535 }, { 7, 65535 }, /* grid's */
+	{ 8, 49152 },  /* shared memory per block */
+	{ 9, 65536 },  /* constant memory */
+	{ 10, 32 },    /* warp */
+	{ 12, 65536 }, /* registers per block */
+	{ 13, 1000000 }, /* kHz */
+	{ 19, 1 },     /* host memory can be mapped */
+	{ 31, 1 },     /* kernels run beside each other */
+	{ 33, 0 }, { 34, 31 }, /* PCI bus and device */
+	{ 36, 1000000 }, { 37, 64 }, /* memory clock, bus width */
+	{ CU_DEV_L2_BYTES, 1 << 20 },
+	{ 39, 2048 },  /* threads per multiprocessor */
+	{ CU_DEV_COPY_ENGINES, 2 },
+	{ 41, 1 },     /* unified addresses */
+	{ 50, 0 },     /* PCI domain */
+	{ CU_DEV_MAJOR, 9 }, { CU_DEV_MINOR, 0 },
+	{ 78, 1 },     /* stream priorities */
+	{ CU_DEV_SHARED_SM, 233472 }, { 82, 65536 },
+	{ 91, 1 },     /* host pointers are device pointers */
+	{ 95, 1 },     /* cooperative launch */
+	{ CU_DEV_SHARED_BLOCK, DEV_SHARED },
+	{ CU_DEV_HOST_REGISTER, 1 },
+	{ CU_DEV_VMM, 1 },
+	{ 106, 1 },    /* blocks per multiprocessor */
+	{ CU_DEV_READ_ONLY_REGISTER, 1 },
+	/* clang-format on */
+};
+
+/* CUDASIM_ATTR="75=8,102=0": a device with these attributes. */
+int dev_attr(int attr)
 {
-	static const struct {
-		int attr;
-		int value;
-	} t[] = {
-		/* clang-format off */
-		{ 1, 1024 },   /* threads per block */
-		{ 2, 1024 }, { 3, 1024 }, { 4, 64 }, /* block's shape */
-		{ 5, 0x7fffffff }, { 6, 65535 }, { 7, 65535 }, /* grid's */
-		{ 8, 49152 },  /* shared memory per block */
-		{ 9, 65536 },  /* constant memory */
-		{ 10, 32 },    /* warp */
-		{ 12, 65536 }, /* registers per block */
-		{ 13, 1000000 }, /* kHz */
-		{ 19, 1 },     /* host memory can be mapped */
-		{ 31, 1 },     /* kernels run beside each other */
-		{ 33, 0 }, { 34, 31 }, /* PCI bus and device */
-		{ 36, 1000000 }, { 37, 64 }, /* memory clock, bus width */
-		{ 38, 1 << 20 }, /* L2 */
-		{ 39, 2048 },  /* threads per multiprocessor */
-		{ 40, 2 },     /* copy engines */
-		{ 41, 1 },     /* unified addresses */
-		{ 50, 0 },     /* PCI domain */
-		{ 75, 9 }, { 76, 0 }, /* compute capability */
-		{ 78, 1 },     /* stream priorities */
-		{ 81, 233472 }, { 82, 65536 }, /* per multiprocessor */
-		{ 91, 1 },     /* host pointers are device pointers */
-		{ 95, 1 },     /* cooperative launch */
-		{ 97, DEV_SHARED }, /* opt-in shared memory per block */
-		{ 99, 1 },     /* host registration */
-		{ 102, 1 },    /* virtual memory management */
-		{ 106, 1 },    /* blocks per multiprocessor */
-		{ 113, 1 },    /* read-only host registration */
-		/* clang-format on */
-	};
+	const char *s = getenv("CUDASIM_ATTR");
 	unsigned int i;
 
+	while (s && *s) {
+		char *end;
+		long a = strtol(s, &end, 10);
+
+		if (*end == '=' && a == attr)
+			return atoi(end + 1);
+		s = strchr(end, ',');
+		s += s != NULL;
+	}
+	if (attr == CU_DEV_SMS)
+		return dev.n_sm;
+	for (i = 0; i < sizeof(attrs) / sizeof(*attrs); i++)
+		if (attrs[i].attr == attr)
+			return attrs[i].value;
+	return 0;
+}
+
+int cuDeviceGetAttribute(int *v, int attr, int d)
+{
 	ENTER(API_INIT);
 	if (d)
 		return api_leave(CU_INVALID_DEVICE);
-	*v = attr == 16 ? dev.n_sm : 0;
-	for (i = 0; i < sizeof(t) / sizeof(*t); i++)
-		if (t[i].attr == attr)
-			*v = t[i].value;
+	*v = dev_attr(attr);
 	return api_leave(0);
 }
 
@@ -362,12 +387,42 @@ int cuDevicePrimaryCtxRetain(struct cu_ctx **ctx, int d)
 	return api_leave(0);
 }
 
+/* What the program made and did not give back. */
+static void tell_left(void)
+{
+	static const char *const what[] = {
+		[MADE_STREAM] = "stream",	  [MADE_EVENT] = "event",
+		[MADE_MODULE] = "module",	  [MADE_GRAPH] = "graph",
+		[MADE_EXEC] = "executable graph",
+	};
+	int left[MADE_KINDS + 1] = { 0 };
+	char text[256] = "";
+	size_t n = 0;
+	int i;
+
+	memcpy(left, dev.made, sizeof(dev.made));
+	/* A module has memory of its own. */
+	for (i = 0; i < dev.n_mem && !left[MADE_MODULE]; i++)
+		left[MADE_KINDS]++;
+	left[MADE_KINDS] += vmm_left();
+	for (i = 0; i <= MADE_KINDS; i++)
+		if (left[i])
+			n += (size_t)snprintf(
+				text + n, sizeof(text) - n, "%s%d %s%s",
+				n ? ", " : "", left[i],
+				i == MADE_KINDS ? "piece of memory" : what[i],
+				left[i] > 1 ? "s" : "");
+	if (n)
+		dev_note("the context is released with %s", text);
+}
+
 int cuDevicePrimaryCtxRelease_v2(int d)
 {
 	ENTER(API_INIT);
 	if (d || !dev.primary.refs)
 		return api_leave(CU_INVALID_CONTEXT);
-	dev.primary.refs--;
+	if (!--dev.primary.refs)
+		tell_left();
 	return api_leave(0);
 }
 

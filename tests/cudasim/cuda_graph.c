@@ -139,6 +139,7 @@ int cuStreamEndCapture(struct cu_stream *s, struct cu_graph **out)
 	if (rc)
 		graph_free(g);
 	*out = rc ? NULL : g;
+	dev.made[MADE_GRAPH] += !rc;
 	return api_leave(rc);
 }
 
@@ -187,6 +188,7 @@ int cuGraphInstantiateWithFlags(struct cu_exec **out, struct cu_graph *g,
 			rc = CU_OUT_OF_RESOURCES;
 	}
 	*out = x;
+	dev.made[MADE_EXEC]++;
 	return api_leave(rc);
 }
 
@@ -263,6 +265,7 @@ int cuGraphExecDestroy(struct cu_exec *x)
 	}
 	graph_free(x->g);
 	free(x);
+	dev.made[MADE_EXEC]--;
 	return api_leave(rc);
 }
 
@@ -270,5 +273,6 @@ int cuGraphDestroy(struct cu_graph *g)
 {
 	ENTER(API_CTX);
 	graph_free(g);
+	dev.made[MADE_GRAPH]--;
 	return api_leave(0);
 }

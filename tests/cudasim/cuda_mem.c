@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* cuda_mem.c - what memory there is, who touched it last, copies and sets. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,6 @@
 #define SEQ_BITS   26
 #define SEQ_MASK   ((1u << SEQ_BITS) - 1)
 #define POISON_MAX ((size_t)64 << 20)
-
-#define REGISTER_READ_ONLY 8u
 
 /* The entry at or before AT. */
 static int index_of(uint64_t at)
@@ -289,6 +288,23 @@ int cuMemFreeHost(void *p)
 		mem_free((uint64_t)(uintptr_t)p, MEM_PINNED, CU_INVALID_VALUE));
 }
 
+/* All of it is the program's to write, as the kernel has it. */
+static bool writable(uint64_t at, size_t n)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	uint64_t from, to;
+	char line[512], w;
+	bool bad = false;
+
+	while (f && !bad && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*c%c", &from, &to,
+			   &w) == 3)
+			bad = from < at + n && to > at && w != 'w';
+	if (f)
+		fclose(f);
+	return !bad;
+}
+
 int cuMemHostRegister_v2(void *p, size_t n, unsigned int flags)
 {
 	uint64_t at = (uint64_t)(uintptr_t)p;
@@ -301,7 +317,12 @@ int cuMemHostRegister_v2(void *p, size_t n, unsigned int flags)
 	i = index_of(at + n - 1);
 	if (i >= 0 && dev.mem[i].at + dev.mem[i].size > at)
 		return api_leave(CU_ALREADY_REGISTERED);
-	m.access = flags & REGISTER_READ_ONLY ? 1 : 3;
+	if (!dev_attr(CU_DEV_HOST_REGISTER) ||
+	    (flags & CU_HOST_READ_ONLY && !dev_attr(CU_DEV_READ_ONLY_REGISTER)))
+		return api_leave(CU_NOT_SUPPORTED);
+	if (!(flags & CU_HOST_READ_ONLY) && !writable(at, n))
+		return api_leave(CU_INVALID_VALUE);
+	m.access = flags & CU_HOST_READ_ONLY ? 1 : 3;
 	return api_leave(mem_add(m) ? 0 : CU_OUT_OF_MEMORY);
 }
 
@@ -341,6 +362,15 @@ static bool inside(uint64_t at, size_t n)
 	return true;
 }
 
+/* What is registered in two goes, or in part, is not copied in one. */
+static bool half_registered(uint64_t at, size_t n)
+{
+	int i = index_of(at + n - 1);
+
+	return i >= 0 && dev.mem[i].kind == MEM_REGISTERED &&
+	       at < dev.mem[i].at + dev.mem[i].size && !mem_find(at, n);
+}
+
 /* Pageable memory is read now, pinned memory when the copy's time comes. */
 static int copy(uint64_t to, bool to_host, uint64_t from, bool from_host,
 		size_t n, struct cu_stream *s)
@@ -349,7 +379,8 @@ static int copy(uint64_t to, bool to_host, uint64_t from, bool from_host,
 
 	if (!n)
 		return 0;
-	if ((!to_host && !inside(to, n)) || (!from_host && !inside(from, n)))
+	if ((!to_host && !inside(to, n)) || (!from_host && !inside(from, n)) ||
+	    half_registered(to, n) || half_registered(from, n))
 		return CU_INVALID_VALUE;
 	op = op_new(OP_COPY);
 	op->to = to;

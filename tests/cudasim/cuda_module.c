@@ -96,6 +96,24 @@ static char *text_of(const void *image, int *rc)
 	return strdup(image);
 }
 
+/* Why not, into the buffer that the options name, if they do. */
+static void error_log(const char *text, unsigned int n, const int *opt,
+		      void *const *val)
+{
+	char *to = NULL;
+	size_t room = 0;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		if (opt[i] == CU_JIT_ERROR)
+			to = val[i];
+		if (opt[i] == CU_JIT_ERROR_BYTES)
+			room = (uintptr_t)val[i];
+	}
+	if (to && room)
+		snprintf(to, room, "%s\n", text);
+}
+
 int cuModuleLoadDataEx(struct cu_module **out, const void *image,
 		       unsigned int n, int *opt, void **val)
 {
@@ -104,7 +122,6 @@ int cuModuleLoadDataEx(struct cu_module **out, const void *image,
 	int i;
 
 	ENTER(API_CTX);
-	(void)n, (void)opt, (void)val;
 	if (!image)
 		return api_leave(CU_INVALID_VALUE);
 	text = text_of(image, &rc);
@@ -117,6 +134,7 @@ int cuModuleLoadDataEx(struct cu_module **out, const void *image,
 	free(text);
 	if (m->p->error[0]) {
 		dev_note("PTX: %s", m->p->error);
+		error_log(m->p->error, n, opt, val);
 		ptx_free(m->p);
 		free(m);
 		return api_leave(CU_INVALID_PTX);
@@ -129,6 +147,7 @@ int cuModuleLoadDataEx(struct cu_module **out, const void *image,
 		m->func[i].max_dyn = 49152 - m->p->kernel[i].shared;
 	}
 	*out = m;
+	dev.made[MADE_MODULE]++;
 	return api_leave(0);
 }
 
@@ -153,6 +172,7 @@ int cuModuleUnload(struct cu_module *m)
 	ptx_free(m->p);
 	free(m->func);
 	free(m);
+	dev.made[MADE_MODULE]--;
 	return api_leave(rc);
 }
 
@@ -188,17 +208,6 @@ int cuModuleGetGlobal_v2(uint64_t *at, size_t *n, struct cu_module *m,
 	return api_leave(CU_NOT_FOUND);
 }
 
-enum {
-	F_THREADS = 0,
-	F_SHARED = 1,
-	F_CONST = 2,
-	F_LOCAL = 3,
-	F_REGS = 4,
-	F_PTX = 5,
-	F_BINARY = 6,
-	F_MAX_DYN = 8
-};
-
 static int max_threads(const struct cu_func *f)
 {
 	return f->k->max_threads ? f->k->max_threads : 1024;
@@ -208,24 +217,24 @@ int cuFuncGetAttribute(int *v, int attr, struct cu_func *f)
 {
 	ENTER(API_CTX);
 	switch (attr) {
-	case F_THREADS:
+	case CU_FUNC_THREADS:
 		*v = max_threads(f);
 		break;
-	case F_SHARED:
+	case CU_FUNC_SHARED:
 		*v = f->k->shared;
 		break;
-	case F_LOCAL:
+	case CU_FUNC_LOCAL:
 		*v = f->k->local;
 		break;
-	case F_PTX:
-	case F_BINARY:
+	case CU_FUNC_PTX:
+	case CU_FUNC_BINARY:
 		*v = 90;
 		break;
-	case F_MAX_DYN:
+	case CU_FUNC_DYN:
 		*v = f->max_dyn;
 		break;
-	case F_CONST:
-	case F_REGS: /* what ptxas would use is not known */
+	case CU_FUNC_CONST:
+	case CU_FUNC_REGS: /* what ptxas would use is not known */
 		*v = 0;
 		break;
 	default:
@@ -237,8 +246,9 @@ int cuFuncGetAttribute(int *v, int attr, struct cu_func *f)
 int cuFuncSetAttribute(struct cu_func *f, int attr, int v)
 {
 	ENTER(API_CTX);
-	if (attr != F_MAX_DYN)
-		return api_leave(attr == 9 ? 0 : CU_NOT_SUPPORTED);
+	if (attr != CU_FUNC_DYN)
+		return api_leave(attr == CU_FUNC_CARVEOUT ? 0
+							  : CU_NOT_SUPPORTED);
 	if (v < 0 || v + f->k->shared > DEV_SHARED)
 		return api_leave(CU_INVALID_VALUE);
 	f->max_dyn = v;

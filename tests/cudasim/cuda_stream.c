@@ -5,8 +5,7 @@
 
 #include "sim.h"
 
-#define STREAM_NON_BLOCKING 1u
-#define WAIT_GEQ	    0u
+#define WAIT_GEQ 0u
 
 struct op *op_new(enum op_kind kind)
 {
@@ -133,7 +132,8 @@ int cuStreamCreateWithPriority(struct cu_stream **s, unsigned int flags,
 {
 	ENTER(API_CTX);
 	(void)priority;
-	*s = stream_new(flags & STREAM_NON_BLOCKING);
+	*s = stream_new(flags & CU_STREAM_NON_BLOCKING);
+	dev.made[MADE_STREAM] += *s != NULL;
 	return api_leave(*s ? 0 : CU_OUT_OF_RESOURCES);
 }
 
@@ -148,8 +148,10 @@ int cuStreamDestroy_v2(struct cu_stream *s)
 	if (stream_of(s) != s)
 		return api_leave(CU_INVALID_HANDLE);
 	rc = stream_wait(s);
-	if (!rc)
+	if (!rc) {
 		stream_free(s);
+		dev.made[MADE_STREAM]--;
+	}
 	return api_leave(rc);
 }
 
@@ -234,6 +236,7 @@ int cuEventCreate(struct cu_event **e, unsigned int flags)
 	ENTER(API_CTX);
 	(void)flags;
 	*e = calloc(1, sizeof(**e));
+	dev.made[MADE_EVENT] += *e != NULL;
 	return api_leave(*e ? 0 : CU_OUT_OF_MEMORY);
 }
 
@@ -253,6 +256,7 @@ int cuEventDestroy_v2(struct cu_event *e)
 				op->event = NULL;
 	}
 	free(e);
+	dev.made[MADE_EVENT]--;
 	return api_leave(0);
 }
 

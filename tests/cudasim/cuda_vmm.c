@@ -29,10 +29,23 @@ static struct {
 	int chunk;
 } maps[HANDLES];
 
+int vmm_left(void)
+{
+	int i, n = 0;
+
+	for (i = 0; i < RANGES; i++)
+		n += ranges[i].size != 0;
+	for (i = 0; i < HANDLES; i++)
+		n += chunks[i].refs && !chunks[i].released;
+	return n;
+}
+
 int cuMemGetAllocationGranularity(size_t *n, const struct cu_alloc_prop *prop,
 				  int option)
 {
 	ENTER(API_CTX);
+	if (!dev_attr(CU_DEV_VMM))
+		return api_leave(CU_NOT_SUPPORTED);
 	(void)option;
 	*n = GRANULE;
 	return api_leave(prop ? 0 : CU_INVALID_VALUE);
@@ -54,6 +67,8 @@ int cuMemCreate(uint64_t *handle, size_t n, const struct cu_alloc_prop *prop,
 	int i;
 
 	ENTER(API_CTX);
+	if (!dev_attr(CU_DEV_VMM))
+		return api_leave(CU_NOT_SUPPORTED);
 	if (flags || !prop || prop->type != 1 || prop->location.id ||
 	    prop->location.type != 1 || !n || n % GRANULE)
 		return api_leave(CU_INVALID_VALUE);
@@ -89,6 +104,8 @@ int cuMemRelease(uint64_t handle)
 	struct chunk *c;
 
 	ENTER(API_CTX);
+	if (!dev_attr(CU_DEV_VMM))
+		return api_leave(CU_NOT_SUPPORTED);
 	c = chunk_of(handle);
 	if (!c)
 		return api_leave(CU_INVALID_VALUE);
@@ -104,6 +121,8 @@ int cuMemAddressReserve(uint64_t *at, size_t n, size_t align, uint64_t want,
 	int i;
 
 	ENTER(API_CTX);
+	if (!dev_attr(CU_DEV_VMM))
+		return api_leave(CU_NOT_SUPPORTED);
 	(void)want;
 	if (!n || n % GRANULE || flags || align & (align - 1))
 		return api_leave(CU_INVALID_VALUE);
@@ -133,6 +152,8 @@ int cuMemAddressFree(uint64_t at, size_t n)
 	int i;
 
 	ENTER(API_CTX);
+	if (!dev_attr(CU_DEV_VMM))
+		return api_leave(CU_NOT_SUPPORTED);
 	for (i = 0; i < RANGES; i++)
 		if (ranges[i].size == n && ranges[i].at == at && n)
 			break;
@@ -165,6 +186,8 @@ int cuMemMap(uint64_t at, size_t n, size_t offset, uint64_t handle,
 	int i;
 
 	ENTER(API_CTX);
+	if (!dev_attr(CU_DEV_VMM))
+		return api_leave(CU_NOT_SUPPORTED);
 	c = chunk_of(handle);
 	if (!c || flags || offset || n != c->size || at % GRANULE ||
 	    !reserved(at, n) || mem_find(at, 1))
@@ -189,6 +212,8 @@ int cuMemUnmap(uint64_t at, size_t n)
 	int i;
 
 	ENTER(API_CTX);
+	if (!dev_attr(CU_DEV_VMM))
+		return api_leave(CU_NOT_SUPPORTED);
 	rc = stream_wait_all();
 	m = mem_find(at, n);
 	for (i = 0; i < HANDLES && maps[i].at != at; i++)
@@ -211,6 +236,8 @@ int cuMemSetAccess(uint64_t at, size_t n, const struct cu_access *access,
 	uint64_t end = at + n;
 
 	ENTER(API_CTX);
+	if (!dev_attr(CU_DEV_VMM))
+		return api_leave(CU_NOT_SUPPORTED);
 	if (count != 1 || access->location.type != 1 || access->location.id)
 		return api_leave(CU_INVALID_VALUE);
 	while (at < end) {

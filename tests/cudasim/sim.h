@@ -13,17 +13,13 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "cuda_abi.h"
+#include "../../daemon/cuda/abi.h"
 #include "ptx.h"
 
 #define DEV_SLOTS   64 /* streams at a time; slot 0: the default one */
 #define DEV_RUNNING 16 /* kernels at a time */
 #define DEV_BLOCKS  256
 #define DEV_SHARED  232448 /* bytes a block may have */
-
-struct cu_module;
-struct cu_graph;
-struct cu_exec;
 
 struct cu_ctx {
 	bool dead;
@@ -118,6 +114,16 @@ struct resident {
 	struct op *op;
 };
 
+/* What is counted until it is given back. */
+enum made {
+	MADE_STREAM,
+	MADE_EVENT,
+	MADE_MODULE,
+	MADE_GRAPH,
+	MADE_EXEC,
+	MADE_KINDS
+};
+
 struct dev {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
@@ -143,6 +149,7 @@ struct dev {
 	int n_block;
 	uint64_t progress_ns;
 	struct cu_ctx primary;
+	int made[MADE_KINDS];
 };
 
 extern struct dev dev;
@@ -168,6 +175,7 @@ void dev_fail(int error);
 uint64_t dev_random(void);
 uint64_t dev_ns(void);
 void dev_start(void);
+int dev_attr(int attr);
 
 struct mem *mem_find(uint64_t at, size_t n);
 struct mem *mem_add(struct mem m);
@@ -177,6 +185,7 @@ void *mem_module(size_t n);
 /* N bytes that OP touches: NULL if they are its to touch, else why not. */
 const char *mem_touch(const struct op *op, uint64_t at, size_t n, bool write,
 		      bool waited);
+int vmm_left(void); /* reservations, and memory that is nowhere mapped */
 bool mem_is_pinned(const void *p, size_t n);
 
 struct cu_stream *stream_of(struct cu_stream *s);
