@@ -48,7 +48,10 @@
 
 enum vec_act { VEC_SILU, VEC_GELU_TANH, VEC_ACT_N };
 
+#define VEC_NORM_CHUNK 256 /* elements whose squares are summed apart */
+
 #define VEC_ATTN_BLOCK 32  /* positions in a block of the cache */
+#define VEC_ATTN_SPAN  256 /* positions whose softmax is taken apart */
 #define VEC_ATTN_ROWS  32  /* queries in one call at most, heads x tokens */
 #define VEC_ATTN_DIM   512 /* head_dim at most */
 
@@ -88,8 +91,11 @@ struct vec_attn {
 
 /**
  * struct vec_kernels - slots, chosen once for a CPU level
- * @rmsnorm: out = x * s * w, s = 1 / sqrt(sum / n + eps), sum of squares by
- *           fma in 16 lanes; out may be x. @w NULL is all ones.
+ * @rmsnorm: out = x * s * w, s = 1 / sqrt(sum / n + eps); out may be x. @w
+ *           NULL is all ones. Squares are summed in chunks of VEC_NORM_CHUNK
+ *           elements, the last may be shorter: in a chunk by fma in 16 lanes
+ *           from 0, elements ascending; then the chunks' lanes are added to
+ *           the first chunk's, chunks ascending; then the tree.
  * @add:     out = out + x
  * @scale:   x = x * s
  * @rope:    rotates the first n elements of x by tables of n entries each:
@@ -99,10 +105,23 @@ struct vec_attn {
  * @glu:     out = act(g) * u, one slot an activation; out may be g or u.
  *           act(x) = x / (1 + exp(..)): silu exp(-x), gelu see above.
  * @to_f16:  rounds to nearest even
- * @attn:    online softmax over the blocks in order of position, see
- *           kernels/ref/vec_c.c. A query's result depends on nothing but the
- *           query, its position, the window and what is cached for positions
- *           that it sees.
+ * @attn:    softmax over the positions that a query sees, in spans: span s is
+ *           positions [256 s, 256 s + 256), VEC_ATTN_SPAN, wherever the window
+ *           begins. A span that has a visible position is an online softmax
+ *           over its visible blocks, ascending, from m = -inf (largest score),
+ *           l = 0 (sum of weights, 16 lanes) and acc = 0 (weighted sum of
+ *           values); what a block does to them is attn_block() of
+ *           kernels/ref/vec_c.c. The total is the first such span's (m, l,
+ *           acc) as it is; a further one (m2, l2, acc2), ascending, goes into
+ *           the total (m1, l1, acc1) by
+ *             m = (m2 > m1 ? m2 : m1), c1 = exp(m1 - m), c2 = exp(m2 - m)
+ *             l = fma(l1, c1, l2 * c2), lane by lane
+ *             acc = fma(acc1, c1, acc2 * c2), dimension by dimension
+ *           In the end out = acc * (1 / tree(l)). So spans can be computed
+ *           anywhere and merged later. Scores that are NaN or +inf, or all
+ *           -inf in the first visible block of a span, make the result NaN.
+ *           A query's result depends on nothing but the query, its position,
+ *           the window and what is cached for positions that it sees.
  */
 struct vec_kernels {
 	enum cpu_level level;

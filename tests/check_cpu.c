@@ -19,12 +19,15 @@
 #include "../daemon/cpu/workers.h"
 #include "../kernels/cpu.h"
 #include "../kernels/mat.h"
+#include "../kernels/vec.h"
 #include "tiny_model.h"
 #include "load.h"
 
 #define MAX_TOKENS 96
 #define MAX_SEQS   8
 #define BLOCKS	   40
+
+#define LONG_PROMPT (2 * VEC_ATTN_SPAN + 30)
 
 struct rig {
 	struct backend *be;
@@ -143,30 +146,42 @@ static double distance(const float *got, const double *want, size_t n)
 
 /* ------------------------------------------------- against double */
 
-static void check_model(const struct image_hparams *hp, enum fmt f,
-			double limit)
+static void check_prompt(const struct image_hparams *hp, enum fmt f, uint32_t n,
+			 double limit)
 {
-	uint32_t tokens[70];
+	uint32_t tokens[LONG_PROMPT];
 	uint64_t rng = 99;
 	struct tiny t;
 	struct rig r;
-	struct part p = { .n = 70, .tokens = tokens };
+	struct part p = { 0 };
 	double *want, d;
+	float *got;
 
 	tiny_make(&t, hp, f, 42 + f);
-	random_tokens(tokens, 70, hp->n_vocab, &rng);
-	want = tiny_eval(&t, tokens, 70);
-	p.logits = malloc((size_t)70 * hp->n_vocab * 4);
-	ck_assert_ptr_nonnull(p.logits);
+	random_tokens(tokens, n, hp->n_vocab, &rng);
+	want = tiny_eval(&t, tokens, n);
+	got = malloc((size_t)n * hp->n_vocab * 4);
+	ck_assert_ptr_nonnull(got);
 	rig_open(&r, &t, -1, 2);
-	run(&r, &p, 1);
-	d = distance(p.logits, want, (size_t)70 * hp->n_vocab);
+	for (; p.pos < n; p.pos += p.n) {
+		p.n = n - p.pos < MAX_TOKENS ? n - p.pos : MAX_TOKENS;
+		p.tokens = tokens + p.pos;
+		p.logits = got + (size_t)p.pos * hp->n_vocab;
+		run(&r, &p, 1);
+	}
+	d = distance(got, want, (size_t)n * hp->n_vocab);
 	ck_assert_msg(d < limit, "%s %s: distance %g, limit %g",
 		      archs[hp->arch]->name, fmt_info[f].name, d, limit);
 	rig_close(&r);
-	free(p.logits);
+	free(got);
 	free(want);
 	tiny_free(&t);
+}
+
+static void check_model(const struct image_hparams *hp, enum fmt f,
+			double limit)
+{
+	check_prompt(hp, f, 70, limit);
 }
 
 START_TEST(test_archs)
@@ -219,6 +234,18 @@ START_TEST(test_shapes)
 	hp.rope_factor = 1;
 	hp.n_swa = 32;
 	check_model(&hp, FMT_F32, 1e-3);
+}
+END_TEST
+
+START_TEST(test_spans)
+{
+	struct image_hparams hp = tiny_hparams(ARCH_llama);
+
+	check_prompt(&hp, FMT_F32, LONG_PROMPT, 1e-3);
+	/* Windows that cross from a span to the next. */
+	hp = tiny_hparams(ARCH_gemma3);
+	hp.n_swa = 100;
+	check_prompt(&hp, FMT_F32, LONG_PROMPT, 1e-3);
 }
 END_TEST
 
@@ -705,6 +732,7 @@ int main(void)
 	tcase_add_loop_test(t, test_archs, 0, ARCH_N);
 	tcase_add_loop_test(t, test_formats, 0, FMT_N);
 	tcase_add_test(t, test_shapes);
+	tcase_add_test(t, test_spans);
 	tcase_add_loop_test(t, test_bits, 0, 7);
 	tcase_add_test(t, test_bad_batch);
 	tcase_add_test(t, test_hidden);

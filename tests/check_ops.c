@@ -14,7 +14,7 @@
 #include "../kernels/vec.h"
 
 #define GUARD	   32 /* floats on either side */
-#define MAX_N	   2100
+#define MAX_N	   4100
 #define GUARD_BITS 0xa5a5a5a5u
 
 /* of random attentions; a sanitizer makes each slow */
@@ -36,6 +36,13 @@ static float uniform(void)
 {
 	return (float)rnd() * 0x1p-31f - 1.0f;
 }
+
+/* libcheck notes each assertion that holds; there would be millions. */
+#define MUST(cond, ...)                            \
+	do {                                       \
+		if (!(cond))                       \
+			ck_abort_msg(__VA_ARGS__); \
+	} while (0)
 
 enum kind { PLAIN, OUTLIER, ZERO, TINY, HUGE_, SPECIAL, KINDS };
 
@@ -88,8 +95,8 @@ static void out_guards(const struct out *o, const char *what)
 		if (i >= GUARD && i < GUARD + o->n)
 			continue;
 		memcpy(&v, &o->mem[i], 4);
-		ck_assert_msg(v == GUARD_BITS, "%s: wrote at %d of %u", what,
-			      (int)i - GUARD, o->n);
+		MUST(v == GUARD_BITS, "%s: wrote at %d of %u", what,
+		     (int)i - GUARD, o->n);
 	}
 }
 
@@ -101,10 +108,9 @@ static void same_bits(const struct out *a, const struct out *b,
 	for (i = 0; i < a->n; i++) {
 		if (isnan(a->p[i]) && isnan(b->p[i]))
 			continue;
-		ck_assert_msg(!memcmp(&a->p[i], &b->p[i], 4),
-			      "%s, %s: element %u of %u is %a, plain C has %a",
-			      what, cpu_level_names[level], i, a->n, a->p[i],
-			      b->p[i]);
+		MUST(!memcmp(&a->p[i], &b->p[i], 4),
+		     "%s, %s: element %u of %u is %a, plain C has %a", what,
+		     cpu_level_names[level], i, a->n, a->p[i], b->p[i]);
 	}
 	out_guards(a, what);
 	out_guards(b, what);
@@ -120,9 +126,10 @@ static void setup(void)
 		vec_kernels_init(&kernels[i], (enum cpu_level)i);
 }
 
-static const uint32_t sizes[] = { 1,   2,   7,	 8,   15,  16,	 17,
-				  31,  32,  33,	 48,  63,  64,	 100,
-				  127, 128, 255, 576, 960, 1000, 2048 };
+static const uint32_t sizes[] = { 1,   2,    7,	   8,	 15,   16,  17,
+				  31,  32,   33,   48,	 63,   64,  100,
+				  127, 128,  255,  256,	 257,  511, 512,
+				  576, 1000, 1024, 1290, 2048, 4096 };
 #define N_SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
 #define FOR_EACH(n, kind)                       \
@@ -133,8 +140,8 @@ static void near(double got, double want, double tol, const char *what)
 {
 	if (isnan(want) || isinf(want) || isinf(got))
 		return;
-	ck_assert_msg(fabs(got - want) <= tol, "%s: %.9g, should be %.9g", what,
-		      got, want);
+	MUST(fabs(got - want) <= tol, "%s: %.9g, should be %.9g", what, got,
+	     want);
 }
 
 START_TEST(test_rmsnorm)
@@ -294,7 +301,7 @@ START_TEST(test_exp)
 		e = fabs(vec_exp((float)x) / exp((float)x) - 1);
 		worst = e > worst ? e : worst;
 	}
-	ck_assert_msg(worst < 2.5e-7, "exp: relative error %g", worst);
+	MUST(worst < 2.5e-7, "exp: relative error %g", worst);
 	ck_assert(vec_exp(0.0f) == 1.0f);
 	ck_assert(vec_exp(-0.0f) == 1.0f);
 	ck_assert(vec_exp(-87.5f) == 0.0f);
@@ -313,10 +320,8 @@ START_TEST(test_f16)
 
 	for (i = 0; i < 65536; i++) {
 		f = vec_from_f16((uint16_t)i);
-		if ((i & 0x7fff) > 0x7c00)
-			ck_assert(isnan(f));
-		else
-			ck_assert_uint_eq(vec_to_f16(f), i);
+		MUST((i & 0x7fff) > 0x7c00 ? isnan(f) : vec_to_f16(f) == i,
+		     "f16 %04x is %a", i, f);
 	}
 	/* Known values, and ties to even. */
 	ck_assert(vec_from_f16(0x3c00) == 1.0f);
@@ -342,21 +347,23 @@ START_TEST(test_f16)
 			kernels[0].to_f16(b, x, n);
 			kernels[l].to_f16(a, x, n);
 			for (i = 0; i <= n; i++)
-				ck_assert_msg(a[i] == b[i],
-					      "to_f16 of %a: %04x, not %04x",
-					      x[i], a[i], b[i]);
+				MUST(a[i] == b[i],
+				     "to_f16 of %a: %04x, not %04x", x[i], a[i],
+				     b[i]);
 		}
 }
 END_TEST
 
 /* ---------------------------------------------------------- attention */
 
-#define A_BLOCKS 12
+#define A_BLOCKS 128
 #define A_DIM	 256
+
+enum trouble { NONE, VALUES, KEYS, TROUBLES };
 
 struct attn_case {
 	uint32_t dim, group, n_tok, pos, window;
-	bool special;
+	enum trouble trouble;
 };
 
 struct attn_mem {
@@ -380,6 +387,24 @@ static uint16_t *value_at(struct attn_mem *m, uint32_t dim, uint32_t pos,
 		     [(VEC_ATTN_BLOCK + pos % VEC_ATTN_BLOCK) * dim + d];
 }
 
+/* Values of the last token overflowed, or keys of some positions in a row. */
+static void attn_spoil(struct attn_mem *m, const struct attn_case *c)
+{
+	uint32_t end = c->pos + c->n_tok, p = end - 1, n;
+
+	if (c->trouble == VALUES) {
+		*value_at(m, c->dim, p, 0) = 0x7c00;
+		*value_at(m, c->dim, p, c->dim - 1) = 0x7e00;
+		return;
+	}
+	n = rnd() % 2 ? 1 : VEC_ATTN_BLOCK;
+	p = rnd() % end;
+	if (rnd() % 2) /* all that is seen of a block, maybe a span's first */
+		p -= p % (rnd() % 2 ? VEC_ATTN_SPAN : VEC_ATTN_BLOCK);
+	for (; n && p < end; n--, p++)
+		*key_at(m, p, 0) = 0xfc00;
+}
+
 static void attn_fill(struct attn_mem *m, const struct attn_case *c)
 {
 	uint32_t i, j, p, d;
@@ -393,16 +418,16 @@ static void attn_fill(struct attn_mem *m, const struct attn_case *c)
 		m->blocks[i] = m->blocks[j];
 		m->blocks[j] = p;
 	}
-	for (p = 0; p < c->pos + c->n_tok; p++)
+	for (p = 0; p < c->pos + c->n_tok; p++) {
 		for (d = 0; d < c->dim; d++) {
 			*key_at(m, p, d) = vec_to_f16(uniform() * 2);
 			*value_at(m, c->dim, p, d) = vec_to_f16(uniform() * 2);
 		}
-	if (c->special) { /* the last token's value overflowed */
-		p = c->pos + c->n_tok - 1;
-		*value_at(m, c->dim, p, 0) = 0x7c00;
-		*value_at(m, c->dim, p, c->dim - 1) = 0x7e00;
+		/* largest scores differ from span to span */
+		*key_at(m, p, 0) = vec_to_f16((float)(p / 150 % 5) - 2);
 	}
+	if (c->trouble)
+		attn_spoil(m, c);
 	for (i = 0; i < c->n_tok * c->group * c->dim; i++)
 		m->q[i] = uniform() * (rnd() % 30 ? 1 : 20);
 }
@@ -472,36 +497,35 @@ static void attn_check(struct attn_mem *m, const struct attn_case *c)
 			if (isnan(m->out[0][i]) && isnan(m->out[l][i]) &&
 			    isnan(m->single[i]))
 				continue;
-			ck_assert_msg(
-				!memcmp(&m->out[0][i], &m->out[l][i], 4),
-				"attn %s dim %u group %u tok %u pos %u window "
-				"%u: [%u] %a, plain C has %a",
-				cpu_level_names[l], c->dim, c->group, c->n_tok,
-				c->pos, c->window, i, m->out[l][i],
-				m->out[0][i]);
-			ck_assert_msg(
-				!memcmp(&m->single[i], &m->out[l][i], 4),
-				"attn %s dim %u group %u tok %u pos %u: [%u] "
-				"alone %a, together %a",
-				cpu_level_names[l], c->dim, c->group, c->n_tok,
-				c->pos, i, m->single[i], m->out[l][i]);
+			MUST(!memcmp(&m->out[0][i], &m->out[l][i], 4),
+			     "attn %s dim %u group %u tok %u pos %u window "
+			     "%u: [%u] %a, plain C has %a",
+			     cpu_level_names[l], c->dim, c->group, c->n_tok,
+			     c->pos, c->window, i, m->out[l][i], m->out[0][i]);
+			MUST(!memcmp(&m->single[i], &m->out[l][i], 4),
+			     "attn %s dim %u group %u tok %u pos %u: [%u] "
+			     "alone %a, together %a",
+			     cpu_level_names[l], c->dim, c->group, c->n_tok,
+			     c->pos, i, m->single[i], m->out[l][i]);
 		}
 	}
 	for (i = 0; i < n; i++) {
 		t = i / (c->group * c->dim);
 		if (i % c->dim == 0)
 			attn_double(m, c, t, i / c->dim % c->group, want);
-		if (c->special && t == c->n_tok - 1)
+		if (c->trouble == KEYS ||
+		    (c->trouble == VALUES && t == c->n_tok - 1))
 			continue;
-		ck_assert_msg(!isnan(m->out[0][i]), "attn: stale NaN");
+		MUST(!isnan(m->out[0][i]), "attn: stale NaN");
 		near(m->out[0][i], want[i % c->dim], 2e-5, "attn");
 	}
 }
 
+static const uint32_t dims[] = { 8, 16, 40, 64, 80, 96, 100, 128, 256 };
+static const uint32_t groups[] = { 1, 2, 3, 4, 5, 7, 8, 16, 32 };
+
 START_TEST(test_attn)
 {
-	static const uint32_t dims[] = { 8, 16, 40, 64, 80, 96, 100, 128, 256 };
-	static const uint32_t groups[] = { 1, 2, 3, 4, 5, 7, 8, 16, 32 };
 	static const uint32_t windows[] = { 0, 0, 1, 5, 31, 32, 33, 100 };
 	static struct attn_mem m;
 	struct attn_case c;
@@ -511,9 +535,52 @@ START_TEST(test_attn)
 		c.dim = dims[rnd() % 9];
 		c.group = groups[rnd() % 9];
 		c.n_tok = 1 + rnd() % (VEC_ATTN_ROWS / c.group);
-		c.pos = rnd() % (A_BLOCKS * VEC_ATTN_BLOCK - c.n_tok + 1);
+		c.pos = rnd() % (400 - c.n_tok);
 		c.window = windows[rnd() % 8];
-		c.special = i % 10 == 9;
+		c.trouble = i % 10 == 9 ? VALUES : i % 10 == 8 ? KEYS : NONE;
+		attn_check(&m, &c);
+	}
+}
+END_TEST
+
+/* Where spans meet, and windows that begin in one. */
+START_TEST(test_attn_spans)
+{
+	static const struct attn_case edges[] = {
+		{ .n_tok = 1, .pos = 255 },
+		{ .n_tok = 1, .pos = 256 },
+		{ .n_tok = 1, .pos = 257 },
+		{ .n_tok = 4, .pos = 254 },
+		{ .n_tok = 9, .pos = 507 },
+		{ .n_tok = 2, .pos = 1023 },
+		{ .n_tok = 4, .pos = 253, .window = 255 },
+		{ .n_tok = 4, .pos = 254, .window = 256 },
+		{ .n_tok = 4, .pos = 510, .window = 256 },
+		{ .n_tok = 4, .pos = 510, .window = 257 },
+		{ .n_tok = 10, .pos = 254, .window = 3 },
+		{ .n_tok = 10, .pos = 508, .window = 32 },
+		{ .n_tok = 3, .pos = 900, .window = 700 },
+		{ .n_tok = 3, .pos = 1024, .window = 512 },
+	};
+	static struct attn_mem m;
+	struct attn_case c;
+	uint32_t i, k;
+
+	for (i = 0; i < sizeof(edges) / sizeof(edges[0]); i++)
+		for (k = 0; k < TROUBLES; k++) {
+			c = edges[i];
+			c.trouble = (enum trouble)k;
+			c.dim = dims[rnd() % 8];
+			c.group = 1 + rnd() % 3;
+			attn_check(&m, &c);
+		}
+	for (i = 0; i < N_ATTN / 5; i++) {
+		c.dim = dims[rnd() % 8];
+		c.group = 1 + rnd() % 4;
+		c.n_tok = 1 + rnd() % 2;
+		c.pos = 500 + rnd() % 1000;
+		c.window = rnd() % 2 ? 0 : 200 + rnd() % 1000;
+		c.trouble = i % 4 ? NONE : KEYS;
 		attn_check(&m, &c);
 	}
 }
@@ -525,7 +592,8 @@ static double now(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	/* its own time, not what others take of the core */
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
@@ -541,7 +609,7 @@ static double now(void)
 			t = (now() - t) / reps;                 \
 			best = t < best ? t : best;             \
 		}                                               \
-		printf("%-10s %-7s %10.3f us %8.2f %s\n", name, \
+		printf("%-14s %-7s %10.3f us %8.2f %s\n", name, \
 		       cpu_level_names[l], best * 1e6,          \
 		       (per_call) / best * 1e-9, unit);         \
 	} while (0)
@@ -553,18 +621,24 @@ static void bench(void)
 		{ .dim = 64, .group = 4, .n_tok = 8, .pos = 376 },
 		{ .dim = 128, .group = 8, .n_tok = 4, .pos = 380 },
 		{ .dim = 64, .group = 1, .n_tok = 1, .pos = 383 },
+		{ .dim = 64, .group = 4, .n_tok = 1, .pos = 1023 },
+		{ .dim = 64, .group = 4, .n_tok = 8, .pos = 1016 },
+		{ .dim = 64, .group = 4, .n_tok = 1, .pos = 4095 },
+		{ .dim = 64, .group = 4, .n_tok = 8, .pos = 4088 },
+		{ .dim = 128, .group = 8, .n_tok = 1, .pos = 4095 },
+		{ .dim = 128, .group = 8, .n_tok = 4, .pos = 4092 },
 	};
 	static struct attn_mem m;
 	static float x[MAX_N], y[MAX_N], c1[MAX_N], s1[MAX_N], out[MAX_N];
 	static uint16_t h[MAX_N];
 	struct vec_attn a;
 	char name[32];
-	uint32_t l, i;
+	uint32_t l, i, seen;
 
 	setup();
-	fill(x, 2048, PLAIN);
-	fill(y, 2048, PLAIN);
-	fill(out, 2048, PLAIN);
+	fill(x, 4096, PLAIN);
+	fill(y, 4096, PLAIN);
+	fill(out, 4096, PLAIN);
 	for (i = 0; i < 2048; i++) {
 		c1[i] = cosf((float)(i / 2));
 		s1[i] = i % 2 ? sinf((float)(i / 2)) : -sinf((float)(i / 2));
@@ -576,21 +650,24 @@ static void bench(void)
 		      kernels[l].rope(out, c1, s1, 2048, false));
 		BENCH("rmsnorm", "Gelem/s", 2048,
 		      kernels[l].rmsnorm(out, x, y, 2048, 1e-5f));
+		BENCH("rmsnorm4k", "Gelem/s", 4096,
+		      kernels[l].rmsnorm(out, x, y, 4096, 1e-5f));
 		BENCH("silu", "Gelem/s", 2048,
 		      kernels[l].glu[VEC_SILU](out, x, y, 2048));
 		BENCH("gelu", "Gelem/s", 2048,
 		      kernels[l].glu[VEC_GELU_TANH](out, x, y, 2048));
 		BENCH("to_f16", "Gelem/s", 2048, kernels[l].to_f16(h, x, 2048));
-		for (i = 0; i < 4; i++) {
+		for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 			const struct attn_case *c = &cases[i];
 
-			reps = l ? 300 : 1;
+			seen = c->pos + c->n_tok;
+			reps = l ? (int)(100000 / seen) : 1;
 			attn_fill(&m, c);
 			a = attn_of(&m, c, 0, c->n_tok, m.out[l]);
-			snprintf(name, sizeof(name), "attn%u-%ux%u", c->dim,
-				 c->n_tok, c->group);
+			snprintf(name, sizeof(name), "attn%u-%ux%u@%u", c->dim,
+				 c->n_tok, c->group, seen);
 			BENCH(name, "GFMA/s",
-			      2.0 * c->dim * c->group * c->n_tok * 384,
+			      2.0 * c->dim * c->group * c->n_tok * seen,
 			      kernels[l].attn(&a));
 		}
 	}
@@ -618,6 +695,7 @@ int main(int argc, char **argv)
 	tcase_add_test(t, test_exp);
 	tcase_add_test(t, test_f16);
 	tcase_add_test(t, test_attn);
+	tcase_add_test(t, test_attn_spans);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

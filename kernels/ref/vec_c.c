@@ -116,12 +116,18 @@ uint16_t vec_to_f16(float f)
 static void rmsnorm_c(float *out, const float *x, const float *w, uint32_t n,
 		      float eps)
 {
-	float s[L] = { 0 }, scale;
-	uint32_t i;
+	float sum[L], s[L], scale;
+	uint32_t at, end, i;
 
-	for (i = 0; i < n; i++)
-		s[i % L] = fmaf(x[i], x[i], s[i % L]);
-	scale = 1.0f / sqrtf(tree_sum(s) / (float)n + eps);
+	for (at = 0; at < n; at = end) {
+		end = n - at < VEC_NORM_CHUNK ? n : at + VEC_NORM_CHUNK;
+		memset(s, 0, sizeof(s));
+		for (i = at; i < end; i++)
+			s[i % L] = fmaf(x[i], x[i], s[i % L]);
+		for (i = 0; i < L; i++)
+			sum[i] = at ? sum[i] + s[i] : s[i];
+	}
+	scale = 1.0f / sqrtf(tree_sum(sum) / (float)n + eps);
 	for (i = 0; i < n; i++) {
 		out[i] = x[i] * scale;
 		if (w)
@@ -188,17 +194,19 @@ static void to_f16_c(uint16_t *out, const float *x, uint32_t n)
 		out[i] = vec_to_f16(x[i]);
 }
 
-/*
- * One query against one block of 32 positions, of which it sees [lo, hi).
- * @m is the largest score so far, @l the sum of weights in lanes, @acc the
- * weighted sum of values.
- */
+/* A softmax under way: the largest score so far, the sum of weights in lanes,
+ * the weighted sum of values. */
+struct sum {
+	float m, l[L], acc[VEC_ATTN_DIM];
+};
+
+/* One query against one block of 32 positions, of which it sees [lo, hi). */
 static void attn_block(const struct vec_attn *a, const float *q,
-		       const uint16_t *k, uint32_t lo, uint32_t hi, float *m,
-		       float l[L], float *acc)
+		       const uint16_t *k, uint32_t lo, uint32_t hi,
+		       struct sum *sum)
 {
 	const uint16_t *v = k + (size_t)a->head_dim * VEC_ATTN_BLOCK;
-	float s[VEC_ATTN_BLOCK], top[L], new_m, c;
+	float s[VEC_ATTN_BLOCK], top[L], m, c;
 	uint32_t i, j, d;
 
 	for (j = 0; j < VEC_ATTN_BLOCK; j++) {
@@ -211,55 +219,79 @@ static void attn_block(const struct vec_attn *a, const float *q,
 	}
 	for (i = 0; i < L; i++)
 		top[i] = max_f(s[i], s[i + L]);
-	new_m = max_f(tree_max(top), *m);
-	c = vec_exp(*m - new_m);
-	*m = new_m;
+	m = max_f(tree_max(top), sum->m);
+	c = vec_exp(sum->m - m);
+	sum->m = m;
 	for (j = 0; j < VEC_ATTN_BLOCK; j++)
-		s[j] = vec_exp(s[j] - new_m);
+		s[j] = vec_exp(s[j] - m);
 	for (i = 0; i < L; i++)
-		l[i] = fmaf(l[i], c, s[i] + s[i + L]);
+		sum->l[i] = fmaf(sum->l[i], c, s[i] + s[i + L]);
 	for (d = 0; d < a->head_dim; d++) {
-		acc[d] = acc[d] * c;
+		sum->acc[d] = sum->acc[d] * c;
 		for (j = lo; j < hi; j++)
-			acc[d] = fmaf(s[j],
-				      vec_from_f16(v[j * a->head_dim + d]),
-				      acc[d]);
+			sum->acc[d] = fmaf(s[j],
+					   vec_from_f16(v[j * a->head_dim + d]),
+					   sum->acc[d]);
 	}
+}
+
+/* One query against positions [from, to) of one span. */
+static void attn_span(const struct vec_attn *a, const float *q, uint32_t from,
+		      uint32_t to, struct sum *sum)
+{
+	uint32_t p, n, lo;
+
+	memset(sum, 0, sizeof(*sum));
+	sum->m = -INFINITY;
+	for (p = from; p < to; p += n) {
+		lo = p % VEC_ATTN_BLOCK;
+		n = VEC_ATTN_BLOCK - lo < to - p ? VEC_ATTN_BLOCK - lo : to - p;
+		attn_block(a, q,
+			   a->kv + a->blocks[p / VEC_ATTN_BLOCK] * a->stride,
+			   lo, lo + n, sum);
+	}
+}
+
+static void attn_merge(struct sum *to, const struct sum *span, uint32_t dim)
+{
+	float m = max_f(span->m, to->m);
+	float c1 = vec_exp(to->m - m), c2 = vec_exp(span->m - m);
+	uint32_t i;
+
+	to->m = m;
+	for (i = 0; i < L; i++)
+		to->l[i] = fmaf(to->l[i], c1, span->l[i] * c2);
+	for (i = 0; i < dim; i++)
+		to->acc[i] = fmaf(to->acc[i], c1, span->acc[i] * c2);
+}
+
+static void attn_row(const struct vec_attn *a, uint32_t t, uint32_t g)
+{
+	const float *q = a->q + t * a->q_stride + g * a->head_dim;
+	float *out = a->out + t * a->out_stride + g * a->head_dim, inv;
+	uint32_t end = a->pos + t + 1, first, from, to, d;
+	struct sum sum, span;
+
+	first = a->window && end > a->window ? end - a->window : 0;
+	for (from = first; from < end; from = to) {
+		to = (from / VEC_ATTN_SPAN + 1) * VEC_ATTN_SPAN;
+		to = to < end ? to : end;
+		attn_span(a, q, from, to, from == first ? &sum : &span);
+		if (from != first)
+			attn_merge(&sum, &span, a->head_dim);
+	}
+	inv = 1.0f / tree_sum(sum.l);
+	for (d = 0; d < a->head_dim; d++)
+		out[d] = sum.acc[d] * inv;
 }
 
 static void attn_c(const struct vec_attn *a)
 {
-	uint32_t t, g, b, d, last, first, lo, hi;
-	float m, l[L], inv, *out;
+	uint32_t t, g;
 
-	for (t = 0; t < a->n_tok; t++) {
-		last = a->pos + t;
-		first = a->window && last >= a->window ? last - a->window + 1
-						       : 0;
-		for (g = 0; g < a->n_group; g++) {
-			out = a->out + t * a->out_stride + g * a->head_dim;
-			m = -INFINITY;
-			memset(l, 0, sizeof(l));
-			memset(out, 0, a->head_dim * sizeof(*out));
-			for (b = first / VEC_ATTN_BLOCK;
-			     b <= last / VEC_ATTN_BLOCK; b++) {
-				lo = b == first / VEC_ATTN_BLOCK
-					     ? first % VEC_ATTN_BLOCK
-					     : 0;
-				hi = b == last / VEC_ATTN_BLOCK
-					     ? last % VEC_ATTN_BLOCK + 1
-					     : VEC_ATTN_BLOCK;
-				attn_block(a,
-					   a->q + t * a->q_stride +
-						   g * a->head_dim,
-					   a->kv + a->blocks[b] * a->stride, lo,
-					   hi, &m, l, out);
-			}
-			inv = 1.0f / tree_sum(l);
-			for (d = 0; d < a->head_dim; d++)
-				out[d] = out[d] * inv;
-		}
-	}
+	for (t = 0; t < a->n_tok; t++)
+		for (g = 0; g < a->n_group; g++)
+			attn_row(a, t, g);
 }
 
 void vec_fill_c(struct vec_kernels *k)

@@ -24,7 +24,10 @@
 
 #define L	    VEC_LANES
 #define B	    VEC_ATTN_BLOCK
+#define SPAN	    VEC_ATTN_SPAN
+#define SPAN_BLOCKS (SPAN / B)
 #define INLINE	    static inline __attribute__((always_inline))
+#define NORM_CHUNKS 4
 #define PREFETCH(p) __builtin_prefetch(p, 0, 2)
 
 INLINE v16 vexp(v16 x)
@@ -47,21 +50,44 @@ INLINE v16 vexp(v16 x)
 	return vzero_below(x, VEC_EXP_MIN, vmul(p, s));
 }
 
+/* Squares of @n chunks, or of one of @len elements: each is a chain of its own,
+ * several of them keep the multipliers busy. To begin with 0 instead of the
+ * first chunk changes no bit, a sum of squares is no -0. */
+INLINE v16 add_squares(v16 sum, const float *x, const uint32_t n, uint32_t len)
+{
+	v16 s[NORM_CHUNKS], v;
+	uint32_t i, c, rest = len % L;
+
+	for (c = 0; c < n; c++)
+		s[c] = v1(0);
+	for (i = 0; i < len - rest; i += L)
+		for (c = 0; c < n; c++) {
+			v = vl(x + c * VEC_NORM_CHUNK + i);
+			s[c] = vfma(v, v, s[c]);
+		}
+	if (rest) { /* + 0 * 0 leaves the other lanes as they are */
+		v = vl_n(x + i, rest);
+		s[0] = vfma(v, v, s[0]);
+	}
+	for (c = 0; c < n; c++)
+		sum = vadd(sum, s[c]);
+	return sum;
+}
+
 static void rmsnorm(float *out, const float *x, const float *w, uint32_t n,
 		    float eps)
 {
+	const uint32_t chunk = VEC_NORM_CHUNK, many = NORM_CHUNKS * chunk;
 	uint32_t i, end = n / L * L, rest = n % L;
 	v16 s = v1(0), v;
 	float scale;
 
-	for (i = 0; i < end; i += L) {
-		v = vl(x + i);
-		s = vfma(v, v, s);
-	}
-	if (rest) { /* + 0 * 0 leaves the other lanes as they are */
-		v = vl_n(x + end, rest);
-		s = vfma(v, v, s);
-	}
+	for (i = 0; n - i >= many; i += many)
+		s = add_squares(s, x + i, NORM_CHUNKS, chunk);
+	for (; n - i >= chunk; i += chunk)
+		s = add_squares(s, x + i, 1, chunk);
+	if (i < n)
+		s = add_squares(s, x + i, 1, n - i);
 	scale = 1.0f / sqrtf(vtree_sum(s) / (float)n + eps);
 	for (i = 0; i < end; i += L) {
 		v = vmul(vl(x + i), v1(scale));
@@ -193,9 +219,11 @@ static void to_f16(uint16_t *out, const float *x, uint32_t n)
 /* One query row of a call to attn. */
 struct row {
 	const float *q;
-	float *out;	 /* the running sum of values, until the end */
-	float m;	 /* largest score so far */
-	uint32_t lo, hi; /* what it sees of the current block */
+	float *out;	      /* the total of values, until the end */
+	float *acc;	      /* the span's: out in the first, NULL before it */
+	float m, total;	      /* largest score of the span, of those before */
+	uint32_t first, last; /* positions that it sees */
+	uint32_t lo, hi;      /* in the current block, hi excluded */
 };
 
 /* Scores of @n rows against the 32 positions of a block. The next block, whose
@@ -292,7 +320,7 @@ INLINE void pv_vecs(const uint32_t n, const uint32_t nv, const struct row *row,
 
 	for (r = 0; r < n; r++)
 		for (x = 0; x < nv; x++)
-			acc[r][x] = vmul(vl(row[r].out + d + x * L), v1(c[r]));
+			acc[r][x] = vmul(vl(row[r].acc + d + x * L), v1(c[r]));
 	for (j = row->lo; j < row->hi; j++) {
 		for (x = 0; x < nv; x++)
 			vv[x] = vh(v + (size_t)j * dim + d + x * L);
@@ -302,7 +330,7 @@ INLINE void pv_vecs(const uint32_t n, const uint32_t nv, const struct row *row,
 	}
 	for (r = 0; r < n; r++)
 		for (x = 0; x < nv; x++)
-			vs(row[r].out + d + x * L, acc[r][x]);
+			vs(row[r].acc + d + x * L, acc[r][x]);
 }
 
 /* The last dim % 16 dimensions of one row. */
@@ -313,12 +341,12 @@ static void pv_tail(const struct row *row, float c, const uint16_t *v,
 	uint32_t j, n = dim - d;
 	v16 acc;
 
-	acc = vmul(vl_n(row->out + d, n), v1(c));
+	acc = vmul(vl_n(row->acc + d, n), v1(c));
 	for (j = row->lo; j < row->hi; j++) {
 		memcpy(h, v + (size_t)j * dim + d, n * sizeof(*h));
 		acc = vfma(v1(s[j]), vh(h), acc);
 	}
-	vs_n(row->out + d, acc, n);
+	vs_n(row->acc + d, acc, n);
 }
 
 INLINE void pv_rows(const uint32_t n, const struct row *row, const float *c,
@@ -389,47 +417,130 @@ static uint32_t first_seen(const struct vec_attn *a, uint32_t t)
 	return a->window && p >= a->window ? p - a->window + 1 : 0;
 }
 
+/* The rows of a call. */
+struct work {
+	struct row row[VEC_ATTN_ROWS];
+	uint32_t n;
+	/* sums of weights of the span, and the total of those before it */
+	float l[VEC_ATTN_ROWS][L] __attribute__((aligned(64)));
+	float total[VEC_ATTN_ROWS][L] __attribute__((aligned(64)));
+	/* head_dim values a row; the first span's are in the row's out */
+	float acc[VEC_ATTN_ROWS * VEC_ATTN_DIM] __attribute__((aligned(64)));
+};
+
+static void rows_init(const struct vec_attn *a, struct work *w)
+{
+	struct row *row = w->row;
+	uint32_t i, t;
+
+	w->n = a->n_tok * a->n_group;
+	for (i = 0; i < w->n; i++, row++) {
+		t = i / a->n_group;
+		row->q = a->q + t * a->q_stride +
+			 (size_t)(i % a->n_group) * a->head_dim;
+		row->out = a->out + t * a->out_stride +
+			   (size_t)(i % a->n_group) * a->head_dim;
+		row->acc = NULL;
+		row->last = a->pos + t;
+		row->first = first_seen(a, t);
+	}
+}
+
+/* The rows that see something of the block, or the span, at @from: they are
+ * consecutive, [*r0, *r1), and there is one at least. */
+static void rows_that_see(struct work *w, uint32_t from, uint32_t n,
+			  uint32_t *r0, uint32_t *r1)
+{
+	struct row *row = w->row;
+	uint32_t i;
+
+	*r0 = w->n;
+	*r1 = 0;
+	for (i = 0; i < w->n; i++, row++) {
+		if (row->first >= from + n || row->last < from)
+			continue;
+		row->lo = row->first > from ? row->first - from : 0;
+		row->hi = row->last - from < n ? row->last - from + 1 : n;
+		*r0 = i < *r0 ? i : *r0;
+		*r1 = i + 1;
+	}
+}
+
+static void span_begin(const struct vec_attn *a, struct work *w, uint32_t r0,
+		       uint32_t r1)
+{
+	struct row *row;
+	uint32_t i;
+
+	for (i = r0; i < r1; i++) {
+		row = &w->row[i];
+		row->acc = row->acc ? w->acc + i * a->head_dim : row->out;
+		row->m = -INFINITY;
+		memset(w->l[i], 0, sizeof(w->l[i]));
+		memset(row->acc, 0, a->head_dim * sizeof(float));
+	}
+}
+
+/* A row's first span is the total so far, others are merged into it. */
+static void span_end(const struct vec_attn *a, struct work *w, uint32_t r0,
+		     uint32_t r1)
+{
+	uint32_t i, d, n;
+	struct row *row;
+	v16 c1, c2;
+	float m;
+
+	for (i = r0; i < r1; i++) {
+		row = &w->row[i];
+		if (row->acc == row->out) {
+			row->total = row->m;
+			memcpy(w->total[i], w->l[i], sizeof(w->l[i]));
+			continue;
+		}
+		m = row->m > row->total ? row->m : row->total;
+		c1 = vexp(v1(row->total - m));
+		c2 = vexp(v1(row->m - m));
+		row->total = m;
+		vs(w->total[i],
+		   vfma(vl(w->total[i]), c1, vmul(vl(w->l[i]), c2)));
+		for (d = 0; d + L <= a->head_dim; d += L)
+			vs(row->out + d, vfma(vl(row->out + d), c1,
+					      vmul(vl(row->acc + d), c2)));
+		n = a->head_dim - d;
+		if (n)
+			vs_n(row->out + d,
+			     vfma(vl_n(row->out + d, n), c1,
+				  vmul(vl_n(row->acc + d, n), c2)),
+			     n);
+	}
+}
+
 static void attn(const struct vec_attn *a)
 {
-	struct row row[VEC_ATTN_ROWS];
-	float l[VEC_ATTN_ROWS][L] __attribute__((aligned(64)));
-	uint32_t n = a->n_tok * a->n_group, i, t, b, end, r0, r1, p, f, d;
+	uint32_t b, last = (a->pos + a->n_tok - 1) / B, stop, s0, s1, r0, r1;
 	const uint16_t *k, *next;
+	struct work w;
+	uint32_t i, d;
 	float inv;
 
-	memset(l, 0, n * sizeof(l[0]));
-	for (i = 0; i < n; i++) {
-		row[i].q = a->q + i / a->n_group * a->q_stride +
-			   (size_t)(i % a->n_group) * a->head_dim;
-		row[i].out = a->out + i / a->n_group * a->out_stride +
-			     (size_t)(i % a->n_group) * a->head_dim;
-		row[i].m = -INFINITY;
-		memset(row[i].out, 0, a->head_dim * sizeof(float));
-	}
-	end = (a->pos + a->n_tok - 1) / B;
-	for (b = first_seen(a, 0) / B; b <= end; b++) {
-		k = a->kv + a->blocks[b] * a->stride;
-		next = b < end ? a->kv + a->blocks[b + 1] * a->stride : k;
-		/* The rows that see something of it are consecutive. */
-		r0 = n;
-		r1 = 0;
-		for (i = 0; i < n; i++) {
-			t = i / a->n_group;
-			p = a->pos + t;
-			f = first_seen(a, t);
-			if (f / B > b || p / B < b)
-				continue;
-			row[i].lo = f / B == b ? f % B : 0;
-			row[i].hi = p / B == b ? p % B + 1 : B;
-			r0 = i < r0 ? i : r0;
-			r1 = i + 1;
+	rows_init(a, &w);
+	for (b = first_seen(a, 0) / B; b <= last;) {
+		rows_that_see(&w, b / SPAN_BLOCKS * SPAN, SPAN, &s0, &s1);
+		span_begin(a, &w, s0, s1);
+		stop = (b / SPAN_BLOCKS + 1) * SPAN_BLOCKS;
+		for (; b <= last && b < stop; b++) {
+			k = a->kv + a->blocks[b] * a->stride;
+			next = b < last ? a->kv + a->blocks[b + 1] * a->stride
+					: k;
+			rows_that_see(&w, b * B, B, &r0, &r1);
+			attn_rows(a, w.row + r0, r1 - r0, w.l + r0, k, next);
 		}
-		attn_rows(a, row + r0, r1 - r0, l + r0, k, next);
+		span_end(a, &w, s0, s1);
 	}
-	for (i = 0; i < n; i++) {
-		inv = 1.0f / vtree_sum(vl(l[i]));
+	for (i = 0; i < w.n; i++) {
+		inv = 1.0f / vtree_sum(vl(w.total[i]));
 		for (d = 0; d < a->head_dim; d++)
-			row[i].out[d] = row[i].out[d] * inv;
+			w.row[i].out[d] = w.row[i].out[d] * inv;
 	}
 }
 
