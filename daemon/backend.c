@@ -4,8 +4,19 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "../kernels/vec.h"
+
+const struct backend_ops *backend_find(const char *name)
+{
+	size_t i;
+
+	for (i = 0; backends[i]; i++)
+		if (!strcmp(backends[i]->name, name))
+			return backends[i];
+	return NULL;
+}
 
 int backend_check_model(const struct image_hparams *hp, char why[160])
 {

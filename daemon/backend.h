@@ -29,8 +29,13 @@ struct backend_model;
  * @max_out:    output rows in a step at most
  * @spin_us:    how long workers spin for the next op before sleeping
  * @token_us:   oracle: how long each token of a step takes
+ * @gpu:        CUDA: index, UUID or PCI address; NULL or "": the first that
+ *              will do
  * @beat:       counted up now and then in a step, so that a watchdog sees it
  *              is alive; NULL: nobody looks
+ * @device:     not 0 while a device that is not the CPU is used: its failures
+ *              may not be the requests' fault; NULL: nobody looks
+ * @why:        open() says here why it failed, if it knows; NULL: nobody asks
  */
 struct backend_conf {
 	uint32_t n_threads;
@@ -40,7 +45,10 @@ struct backend_conf {
 	uint32_t max_out;
 	uint32_t spin_us;
 	uint32_t token_us;
+	const char *gpu;
 	_Atomic uint64_t *beat;
+	_Atomic uint64_t *device;
+	char *why; /* [160] */
 };
 
 static inline void backend_beat(const struct backend_conf *conf)
@@ -94,11 +102,14 @@ struct backend_progress {
  * @weight_bytes:   weights as the backend holds them
  * @scratch_bytes:  registers and everything else a step needs
  * @kv_block_bytes: one block of KV_BLOCK positions, all layers
+ * @kv_budget:      bytes that its blocks may take of a memory of the backend's
+ *                  own; 0: they, and all of it, are in the host's
  */
 struct backend_info {
 	uint64_t weight_bytes;
 	uint64_t scratch_bytes;
 	uint64_t kv_block_bytes;
+	uint64_t kv_budget;
 	char text[32]; /* "cpu avx512 x2" */
 };
 
@@ -151,7 +162,8 @@ struct batch {
  * @info:     sizes of a loaded model
  * @kv_alloc: give the model @n_blocks blocks (once, before the first step)
  * @step:     compute one batch, synchronously. -EIO or other -errno: the whole
- *            step failed. Non-finite logits are the engine's to notice.
+ *            step failed; -ENODEV: and so will all others, for the device is
+ *            gone. Non-finite logits are the engine's to notice.
  */
 struct backend_ops {
 	const char *name;
@@ -189,9 +201,12 @@ int backend_check_batch(const struct batch *b, const struct backend_conf *c,
 			uint32_t n_blocks, uint32_t n_vocab);
 
 extern const struct backend_ops backend_cpu;
+extern const struct backend_ops backend_cuda;
 extern const struct backend_ops backend_oracle;
 
 /* NULL-terminated; the first is the default. */
 extern const struct backend_ops *const backends[];
+/* By name, or NULL. */
+const struct backend_ops *backend_find(const char *name);
 
 #endif

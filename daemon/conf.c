@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "../kernels/cpu.h"
 #include "../libclient/ring.h"
@@ -23,6 +24,7 @@ enum conf_type {
 	CONF_MODE,  /* uint32_t, octal */
 	CONF_TEXT,
 	CONF_BACKEND, /* text, one of backends[] */
+	CONF_GPU,     /* text, how a GPU is named */
 	CONF_CPU,     /* text, a CPU level */
 	CONF_POOL,    /* text, "auto" or one of pool_names[] */
 };
@@ -65,6 +67,7 @@ static const struct conf_row rows[] = {
 	{ "socket-mode", CONF_MODE, F(socket_mode), 0, 0777, 0666, NULL, "", "permissions of the socket" },
 	TEXT("user", CONF_TEXT, user, "hearth", "user of engine and parser when started as root"),
 	TEXT("backend", CONF_BACKEND, backend, "cpu", "what computes"),
+	TEXT("gpu", CONF_GPU, gpu, "", "the GPU to use: index, UUID or PCI address"),
 	TEXT("cpu-mask", CONF_CPU, cpu_mask, "", "highest CPU level to use"),
 	NUM("threads", threads, 0, 1024, 0, "", "threads that compute, 0: one a core"),
 	NUM("spin-us", spin_us, 0, 10000, 50, "us", "how long to poll for more work before sleeping"),
@@ -201,6 +204,19 @@ static int parse_num(const struct conf_row *r, const char *value, uint64_t *out,
 	return 0;
 }
 
+/* Looks like an index, a UUID or a PCI address; or is empty. */
+static int is_gpu(const char *value)
+{
+	size_t digits = strspn(value, "0123456789");
+
+	if (!value[digits])
+		return digits <= 3;
+	if (!strncasecmp(value, "GPU-", 4))
+		return !value[4 + strspn(value + 4, "0123456789abcdefABCDEF-")];
+	return strchr(value, ':') &&
+	       !value[strspn(value, "0123456789abcdefABCDEF:.")];
+}
+
 static int check_text(const struct conf_row *r, const char *value,
 		      char why[160])
 {
@@ -209,6 +225,10 @@ static int check_text(const struct conf_row *r, const char *value,
 	if (strlen(value) >= r->size)
 		return say_why(why, -ERANGE, "%s: longer than %u bytes",
 			       r->name, r->size - 1u);
+	if (r->type == CONF_GPU && !is_gpu(value))
+		return say_why(why, -EINVAL,
+			       "%s: no index, UUID or PCI address (%.40s)",
+			       r->name, value);
 	if (r->type == CONF_CPU && value[0] && cpu_level_parse(value) < 0)
 		return say_why(why, -EINVAL, "%s: no such CPU level (%.40s)",
 			       r->name, value);
@@ -219,11 +239,8 @@ static int check_text(const struct conf_row *r, const char *value,
 		return say_why(why, -EINVAL, "%s: no such provider (%.40s)",
 			       r->name, value);
 	}
-	if (r->type != CONF_BACKEND)
+	if (r->type != CONF_BACKEND || backend_find(value))
 		return 0;
-	for (i = 0; backends[i]; i++)
-		if (!strcmp(backends[i]->name, value))
-			return 0;
 	return say_why(why, -EINVAL, "%s: no such backend (%.40s)", r->name,
 		       value);
 }

@@ -17,7 +17,8 @@ struct conf {
 	char user[64]; /* engine and parser run as this user when root */
 	uint32_t socket_mode;
 	/* engine */
-	char backend[32];  /* "cpu", "oracle" */
+	char backend[32];  /* "auto", "cuda", "cpu", "oracle" */
+	char gpu[48];	   /* index, UUID or PCI address; "": the first */
 	char cpu_mask[16]; /* highest CPU level: "c", "avx2", ...; "" is all */
 	uint64_t threads;  /* 0: one a core */
 	uint64_t spin_us;

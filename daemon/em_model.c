@@ -112,6 +112,7 @@ static void attached(struct em_model *md)
 
 	pthread_join(md->thread, NULL);
 	md->loading = false;
+	engine_attaching(em->engine, false);
 	if (md->unload) {
 		model_free(md);
 		say_state(em, id, WIRE_MODEL_UNLOADING, 0, "");
@@ -169,6 +170,8 @@ void em_model_load(struct em *em, const struct proc_load *l, const int fds[2])
 		md->t_start = loop_now();
 		err = pthread_create(&md->thread, NULL, attach, md);
 		md->loading = !err;
+		if (!err)
+			engine_attaching(em->engine, true);
 	}
 	if (!err)
 		return;

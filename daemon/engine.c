@@ -24,6 +24,7 @@ void engine_backend_conf(const struct conf *conf, struct backend_conf *bc)
 	bc->max_out = bc->max_seqs + SPARE_ROWS;
 	bc->spin_us = (uint32_t)conf->spin_us;
 	bc->token_us = (uint32_t)conf->oracle_us;
+	bc->gpu = conf->gpu;
 }
 
 int engine_new(struct engine **out, const struct conf *conf,
@@ -389,9 +390,7 @@ static bool poll_session(struct engine *e, struct session *s)
 	return session_ready(s);
 }
 
-/* From here on a hang would be noticed: by a monitor that watches already,
- * or that is told to. */
-static void busy(struct engine *e)
+void engine_busy(struct engine *e)
 {
 	if (e->busy)
 		return;
@@ -421,7 +420,7 @@ bool engine_poll(struct engine *e)
 	for (i = 0; i < e->n_models; i++)
 		more |= sched_busy(&e->models[i]->sched);
 	if (more)
-		busy(e);
+		engine_busy(e);
 	engine_count(&e->st->beat, 1);
 	return more;
 }
@@ -575,6 +574,10 @@ static void step(struct engine *e, struct model *m)
 	for (i = 0; i < m->plan.b.n_seqs; i++)
 		session_stepping(m->plan.reqs[i], m->plan.b.n_seqs == 1, t);
 	err = e->ops->step(m->bm, &m->plan.b);
+	if (err == -ENODEV) {
+		e->lost = true; /* nothing ends: an engine after us goes on */
+		return;
+	}
 	take(e, m, err);
 	engine_count(&e->st->n_steps, 1);
 	engine_count(&e->st->n_preempted, m->sched.n_preempted - n_preempted);
@@ -590,6 +593,8 @@ bool engine_step(struct engine *e)
 		if (!sched_busy(&e->models[i]->sched))
 			continue;
 		step(e, e->models[i]);
+		if (e->lost)
+			return false;
 		engine_wake(e);
 		more |= sched_busy(&e->models[i]->sched);
 	}
@@ -615,16 +620,23 @@ bool engine_idle(struct engine *e)
 			return false;
 		}
 	}
+	if (e->n_attaching)
+		return true; /* it sleeps, but is watched */
 	e->busy = false;
 	engine_set(&e->st->busy, 0);
 	return true;
+}
+
+bool engine_lost(const struct engine *e)
+{
+	return e->lost;
 }
 
 void engine_awake(struct engine *e)
 {
 	struct session *s;
 
-	busy(e);
+	engine_busy(e);
 	for (s = e->sessions; s; s = s->next)
 		session_sleep(s, false);
 }

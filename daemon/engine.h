@@ -99,6 +99,9 @@ int engine_model_add(struct engine *e, const struct proc_load *l,
  */
 void engine_model_del(struct engine *e, uint64_t id);
 
+/* A model is being loaded, or no longer: meanwhile beats are to come. */
+void engine_attaching(struct engine *e, bool begins);
+
 /**
  * engine_poll() - take submissions from the rings, at most a budget a session
  * Return: true if there is work for engine_step().
@@ -107,6 +110,10 @@ bool engine_poll(struct engine *e);
 
 /* One step of every model with work. Return: true if there is more to do. */
 bool engine_step(struct engine *e);
+
+/* The backend's device is gone: the process must end, and another one goes on
+ * with what runs, of which nobody has been told anything. */
+bool engine_lost(const struct engine *e);
 
 /**
  * engine_idle() - announce to all rings that the engine is going to sleep

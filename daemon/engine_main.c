@@ -146,6 +146,8 @@ static void run(struct em *em)
 			loop_run(em->loop, false);
 		if (engine_poll(em->engine)) {
 			engine_step(em->engine);
+			if (engine_lost(em->engine))
+				_exit(PROC_EXIT_DEVICE);
 			continue;
 		}
 		if (em->spin_max_ns && em->top_session && spin(em))
@@ -170,22 +172,27 @@ static int n_cpus(void)
 	return sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
 }
 
-static int open_backend(struct em *em)
+static void open_backend(struct em *em)
 {
 	struct backend_conf bc;
-	size_t i;
+	char why[160] = "";
+	int err;
 
-	for (i = 0; backends[i]; i++)
-		if (!strcmp(backends[i]->name, em->conf.backend))
-			em->ops = backends[i];
+	em->ops = backend_find(em->conf.backend);
 	if (!em->ops)
-		return -EINVAL;
-	memset(&bc, 0, sizeof(bc));
+		fatalx("start: no backend %s", em->conf.backend);
 	engine_backend_conf(&em->conf, &bc);
 	bc.beat = &em->stats->beat;
+	bc.device = &em->stats->device;
+	bc.why = why;
 	bc.cpu_level = em->conf.cpu_mask[0] ? cpu_level_parse(em->conf.cpu_mask)
 					    : -1;
-	return em->ops->open(&em->be, &bc);
+	err = em->ops->open(&em->be, &bc);
+	if (!err)
+		return;
+	log_warn(err, "start: backend %s%s%s", em->conf.backend,
+		 *why ? ": " : "", why);
+	exit(PROC_EXIT_BACKEND);
 }
 
 static int open_loop(struct em *em, int ctl)
@@ -245,9 +252,7 @@ void engine_main(const struct conf *conf, int ctl, int stats_fd)
 	err = sandbox_drop(conf, SANDBOX_ENGINE);
 	if (err)
 		fatal(err, "start: privileges cannot be given up");
-	err = open_backend(em);
-	if (err)
-		fatal(err, "start: backend %s", conf->backend);
+	open_backend(em);
 	err = engine_new(&em->engine, &em->conf, &env, em->ops, em->stats);
 	if (err)
 		fatal(err, "start: engine");

@@ -156,8 +156,9 @@ int engine_model_add(struct engine *e, const struct proc_load *l,
 	m->im = im;
 	m->bm = bm;
 	m->info = info;
-	m->mem_bytes = info.weight_bytes + info.scratch_bytes +
-		       lim.n_blocks * lim.block_bytes;
+	if (!info.kv_budget)
+		m->mem_bytes = info.weight_bytes + info.scratch_bytes +
+			       lim.n_blocks * lim.block_bytes;
 	e->models[e->n_models++] = m;
 	*n_ctx = lim.n_ctx;
 	*kv_bytes = lim.n_blocks * lim.block_bytes;
@@ -171,6 +172,13 @@ int engine_model_add(struct engine *e, const struct proc_load *l,
 fail:
 	model_free(m, &e->mem);
 	return err;
+}
+
+void engine_attaching(struct engine *e, bool begins)
+{
+	e->n_attaching += begins ? 1 : -1u;
+	if (begins)
+		engine_busy(e);
 }
 
 void engine_model_del(struct engine *e, uint64_t id)

@@ -19,6 +19,7 @@ struct engine_flow {
  * struct engine - what there is
  * @age:  of the request accepted last; grows, and is about the time
  * @busy: the monitor may watch: stats->busy is set
+ * @lost: the backend's device has gone
  */
 struct engine {
 	const struct conf *conf;
@@ -29,6 +30,8 @@ struct engine {
 	struct proc_stats *st;
 	uint64_t age;
 	bool busy;
+	bool lost;
+	uint32_t n_attaching;
 	uint32_t n_flows;
 	uint32_t n_models;
 	struct engine_flow *flows;
@@ -66,6 +69,9 @@ void engine_wake(struct engine *e);
 void engine_end(struct engine *e, struct req *r, enum ring_finish how, int err);
 /* A request whose model is there takes its place in the queue. */
 void engine_queue(struct engine *e, struct model *m, struct req *r);
+/* From here on a hang would be noticed: by a monitor that watches already, or
+ * that is told to. */
+void engine_busy(struct engine *e);
 
 /* engine_model.c */
 /* What a dead engine left that waits for this model goes on. */

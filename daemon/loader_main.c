@@ -39,16 +39,6 @@ static void tell(void *arg)
 	proc_send(j->ctl, PROC_PROGRESS, &p, sizeof(p), NULL, 0);
 }
 
-static const struct backend_ops *backend_of(const struct conf *conf)
-{
-	size_t i;
-
-	for (i = 0; backends[i]; i++)
-		if (!strcmp(backends[i]->name, conf->backend))
-			return backends[i];
-	return NULL;
-}
-
 /* Say what is needed, wait for it. */
 static int get_object(struct job *j, char why[160])
 {
@@ -75,7 +65,7 @@ static int get_object(struct job *j, char why[160])
 static int load(struct job *j, const struct conf *conf, int image_fd,
 		uint8_t digest[HASH_BYTES], char why[160])
 {
-	const struct backend_ops *ops = backend_of(conf);
+	const struct backend_ops *ops = backend_find(conf->backend);
 	struct loader_way way = {
 		.n_threads = conf->threads ? (unsigned int)conf->threads
 					   : loader_cores(),
@@ -121,7 +111,7 @@ void loader_main(const struct conf *conf, int ctl)
 	size_t n;
 	int err;
 
-	if (!backend_of(conf))
+	if (!backend_find(conf->backend))
 		_exit(1);
 	if (proc_recv(ctl, body, &n, fds, &n_fds) != PROC_MODEL_LOAD)
 		_exit(1);

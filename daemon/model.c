@@ -20,13 +20,16 @@ static int no_memory(char why[160], const char *what, uint64_t need,
 	return -ENOMEM;
 }
 
-/* Bytes that the KV cache may take at most. */
+/* Bytes that the KV cache may take at most. A limit is of the host's memory. */
 static int kv_bound(const struct backend_info *info,
 		    const struct model_room *room, uint64_t *bound,
 		    char why[160])
 {
 	uint64_t fixed = info->weight_bytes + info->scratch_bytes, left;
 
+	*bound = info->kv_budget;
+	if (*bound)
+		return 0;
 	*bound = room->free ? room->free : KV_UNKNOWN;
 	if (!room->limit)
 		return 0;
@@ -66,7 +69,7 @@ int model_size(struct run_limits *lim, const struct image_hparams *hp,
 	if (!bytes) {
 		bytes = need * KV_CONTEXTS;
 		/* Half of what is free is for others, but not of a limit. */
-		if (!room->limit)
+		if (!room->limit || info->kv_budget)
 			bound /= 2;
 		if (bytes > bound)
 			bytes = bound;

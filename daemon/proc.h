@@ -22,6 +22,10 @@
 #define PROC_MAX_SESSIONS 1024
 #define PROC_MAX_FDS	  (WIRE_MAX_FDS + 1)
 
+/* Statuses that an engine leaves with. */
+#define PROC_EXIT_BACKEND 3 /* it could not open its backend */
+#define PROC_EXIT_DEVICE  4 /* its device was lost in a step */
+
 enum proc_type {
 	/* monitor -> engine */
 	PROC_SESSION_NEW = 1, /* proc_session + fds C, D, kick, event */
@@ -147,7 +151,8 @@ struct proc_model_stats {
  * struct proc_stats - the engine's counters, a shared page
  * @beat: regions of steps and loop turns so far; the watchdog looks at it
  *        while busy
- * @busy: 1 while there is work
+ * @busy: 1 while there is work: requests, models to load, or a start
+ * @device: 1 while it computes, or tries to, on what is not the CPU
  * @watched: the monitor's: it looks at @beat by a timer. The engine that gets
  *        busy sets @busy, then (after a fence) reads this, and says PROC_BUSY
  *        if it is 0; the monitor that stops watching clears this, then (after
@@ -157,6 +162,7 @@ struct proc_stats {
 	_Atomic uint64_t beat;
 	_Atomic uint64_t busy;
 	_Atomic uint64_t watched;
+	_Atomic uint64_t device;
 	_Atomic uint64_t n_steps;
 	_Atomic uint64_t n_requests;
 	_Atomic uint64_t n_refused;

@@ -334,6 +334,21 @@ int weights_measure(struct weights *w, const struct image *im,
 	return find(w, im, tape, -1, 0, why);
 }
 
+void weights_move(struct weights *w, uint64_t at)
+{
+	uintptr_t by = (uintptr_t)at - (uintptr_t)w->object.p;
+	uint32_t i;
+
+	for (i = 0; i < w->n; i++) {
+		if (w->mat[i].data)
+			w->mat[i].data =
+				(const void *)((uintptr_t)w->mat[i].data + by);
+		if (w->vec[i])
+			w->vec[i] = (const void *)((uintptr_t)w->vec[i] + by);
+	}
+	object_unmap(&w->object);
+}
+
 void weights_readers(const struct weights *w, const struct tape *tape,
 		     uint8_t wants[TAPE_REG_N])
 {

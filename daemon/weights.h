@@ -40,6 +40,8 @@ int weights_map(struct weights *w, const struct image *im,
 /* Without an object: formats and sizes, pointers are offsets in it. */
 int weights_measure(struct weights *w, const struct image *im,
 		    const struct tape *tape, char why[160]);
+/* They are at @at now, wherever that is; the object is unmapped. */
+void weights_move(struct weights *w, uint64_t at);
 void weights_free(struct weights *w);
 
 #define WANT_FLOAT 1

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cuda.h - the CUDA backend from inside: a model's plan, its memory, a step.
+ *
+ * plan.c finds what a model needs without a device, so that it can be said
+ * before there is one; list.c turns the tape into launches; step.c runs them
+ * over a batch; backend.c is models coming and going.
+ */
+#ifndef HEARTH_CUDA_CUDA_H
+#define HEARTH_CUDA_CUDA_H
+
+#include <pthread.h>
+
+#include "../../kernels/cuda/launch.h"
+#include "../../kernels/vec.h"
+#include "../weights.h"
+#include "device.h"
+
+struct act_block;
+
+/**
+ * struct cuda_plan - what a model needs, by image, tape and conf alone
+ * @wants: how products read each register, bits WANT_*
+ * @reg, @act: where a register's floats and its quantised rows begin in the
+ *         scratch memory; CUDA_NOWHERE: no one needs them
+ * @rope:  tables that are used
+ * @scratch_bytes: registers, for whatever context
+ */
+struct cuda_plan {
+	struct image_hparams hp;
+	struct backend_conf conf;
+	struct tape tape;
+	uint8_t wants[TAPE_REG_N];
+	uint64_t reg[TAPE_REG_N];
+	uint64_t act[TAPE_REG_N];
+	bool rope[TAPE_ROPE_N];
+	uint64_t scratch_bytes;
+};
+
+#define CUDA_NOWHERE UINT64_MAX
+
+/**
+ * struct cuda_context - what more it needs for so many KV blocks
+ * @n_pos:  positions that a sequence can have
+ * @spans:  of attention, at most
+ * @cos, @sin: rotation tables, float[n_pos][n_rope]
+ * @part, @ticket: see struct cu_attn
+ * @in:     a step's input, uploaded in one piece: first what has a fixed size,
+ *          then the block tables, of which only the used ones travel
+ * @in_bytes: of all of it
+ */
+struct cuda_context {
+	uint32_t n_pos;
+	uint32_t spans;
+	uint64_t cos[TAPE_ROPE_N];
+	uint64_t sin[TAPE_ROPE_N];
+	uint64_t part;
+	uint64_t ticket;
+	uint64_t ticket_bytes;
+	uint64_t in;
+	uint64_t in_bytes;
+	uint64_t tokens; /* these are offsets in the input */
+	uint64_t pos;
+	uint64_t table;
+	uint64_t rows;
+	uint64_t pieces;
+	uint64_t tables;
+	uint64_t bytes;
+};
+
+/* plan.c. Takes the tape over, also when it fails; @w: measured or mapped. */
+int cuda_plan_build(struct cuda_plan *p, const struct image *im,
+		    struct tape *tape, const struct weights *w,
+		    const struct backend_conf *conf, char why[160]);
+void cuda_plan_free(struct cuda_plan *p);
+void cuda_plan_context(const struct cuda_plan *p, uint32_t n_blocks,
+		       struct cuda_context *c);
+/* Bytes of KV blocks that fit into @left with all that belongs to them. */
+uint64_t cuda_plan_kv(const struct cuda_plan *p, uint64_t left,
+		      uint64_t granule);
+/* Of a device's memory, what is left to the driver and to others. */
+uint64_t cuda_margin(uint64_t vram_bytes);
+
+/* What a captured graph is for. */
+struct cuda_key {
+	uint32_t n;
+	uint32_t n_out;
+	uint32_t n_logits;
+	uint32_t spans;
+};
+
+#define CUDA_GRAPHS 48
+
+struct cuda_graph {
+	struct cuda_key key;
+	struct cu_exec *exec;
+	uint64_t used;
+};
+
+/**
+ * struct backend - a device with the kernels
+ * @dev: the engine thread's
+ * @up:  the same device for the thread that loads a model, which uses the copy
+ *       stream; @loading: of which there is one at a time
+ */
+struct backend {
+	struct cu_dev dev;
+	struct cu_dev up;
+	pthread_mutex_t loading;
+	pthread_mutex_t counting; /* dev.bytes, dev.total, dev.lost */
+	struct cu_chip chip;
+	struct cu_module *module[CU_FILE_N + 1];
+	struct cu_func *fn[CU_KERNEL_N + 1];
+};
+
+/**
+ * struct backend_model - a loaded model
+ * @w:       pointers are the device's
+ * @weights, @scratch, @kv, @context: its memory on the device
+ * @in:      a step's input before it is uploaded, pinned; @out: its logits,
+ *           then its hidden states, likewise; @hidden: where those begin
+ * @rope_host: rows of the rotation tables on their way up, pinned
+ * @n_rope_pos: positions whose rows are up
+ * @kv_left: bytes that were free for a cache when it had been loaded
+ * @list:    launches of a step, room for CUDA_LIST an op of the tape
+ */
+struct backend_model {
+	struct backend *be;
+	struct cuda_plan plan;
+	struct cuda_context ctx;
+	struct weights w;
+	struct cu_arena weights;
+	struct cu_arena scratch;
+	struct cu_arena kv;
+	struct cu_arena context;
+	uint8_t *in;
+	uint64_t in_bytes;
+	float *out;
+	uint64_t out_bytes;
+	uint64_t hidden;
+	float *rope_host;
+	double *inv_freq[TAPE_ROPE_N];
+	uint64_t kv_left;
+	uint32_t n_rope_pos;
+	uint32_t n_blocks;
+	struct cu_event *done;
+	struct cu_launch *list;
+	struct cuda_graph graph[CUDA_GRAPHS];
+	uint64_t n_steps;
+	uint64_t n_captured;
+};
+
+#define CUDA_LIST 6 /* launches an op of the tape may become */
+
+/* list.c: the launches of a step. Their number, or -ENOTSUP. */
+int cuda_list(const struct backend_model *m, const struct cuda_key *key,
+	      uint32_t n_pieces, struct cu_launch *out);
+
+/* step.c */
+#define CUDA_ROPE_ROWS 256 /* that are computed at a time */
+int cuda_step(struct backend_model *m, struct batch *b);
+uint64_t cuda_rope_host_bytes(const struct cuda_plan *p);
+
+#endif

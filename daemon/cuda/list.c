@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * list.c - from the tape to launches, for a step of so many rows.
+ *
+ * With few rows a product norms and quantises its input itself, a gate follows
+ * its two products in the same kernel, and what reads a result quantised has it
+ * made so at once. With many rows the products are tiles of matrix
+ * instructions, and what is around them are kernels of their own.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cuda.h"
+
+/**
+ * struct lister - a list in the making
+ * @rows: that ops have from here on
+ */
+struct lister {
+	const struct backend_model *m;
+	const struct cuda_plan *p;
+	const struct cuda_key *key;
+	uint32_t n_pieces;
+	uint32_t rows;
+	struct cu_launch *out;
+	int n;
+	int err;
+};
+
+static float *reg(const struct lister *s, uint32_t r)
+{
+	return (float *)(uintptr_t)(s->m->scratch.at + s->p->reg[r]);
+}
+
+/* Its quantised rows, if anyone reads them. */
+static struct act_block *act(const struct lister *s, uint32_t r)
+{
+	if (!(s->p->wants[r] & WANT_Q8))
+		return NULL;
+	return (struct act_block *)(uintptr_t)(s->m->scratch.at + s->p->act[r]);
+}
+
+/* Its floats, if it has any. */
+static float *floats(const struct lister *s, uint32_t r)
+{
+	return s->p->reg[r] == CUDA_NOWHERE ? NULL : reg(s, r);
+}
+
+static const float *vec(const struct lister *s, uint32_t tensor)
+{
+	return tensor == TAPE_NONE ? NULL : s->m->w.vec[tensor];
+}
+
+static void *context(const struct lister *s, uint64_t off)
+{
+	return (void *)(uintptr_t)(s->m->context.at + off);
+}
+
+static void *input(const struct lister *s, uint64_t off)
+{
+	return context(s, s->m->ctx.in + off);
+}
+
+static struct cu_launch *next(struct lister *s)
+{
+	return s->out + s->n;
+}
+
+static void take(struct lister *s, int n)
+{
+	if (n < 0)
+		s->err = n;
+	else
+		s->n += n;
+}
+
+static bool few(const struct lister *s)
+{
+	return s->rows <= CU_FEW;
+}
+
+/* ------------------------------------------------------------- products */
+
+/* How the input of the products of an op comes: normed on the way by @norm,
+ * else from the register, quantised or as it is. */
+struct input {
+	uint32_t reg;
+	const struct tape_op *norm;
+};
+
+static void set_input(const struct lister *s, const struct input *in, bool q8,
+		      struct cu_mul *mul)
+{
+	mul->n = s->rows;
+	if (in->norm) {
+		mul->in = CU_IN_NORM;
+		mul->x = reg(s, in->norm->src);
+		mul->norm = vec(s, in->norm->w[0]);
+		mul->eps = in->norm->f[0];
+	} else if (q8) {
+		mul->in = CU_IN_ACT;
+		mul->act = act(s, in->reg);
+	} else {
+		mul->in = CU_IN_FLOAT;
+		mul->x = reg(s, in->reg);
+	}
+}
+
+/* Those of @o's matrices that read their input so. */
+static void group(const struct lister *s, const struct tape_op *o,
+		  const struct input *in, bool q8, struct cu_mul *mul)
+{
+	const struct mat *w;
+	uint32_t i, k;
+
+	memset(mul, 0, sizeof(*mul));
+	for (i = 0; i < o->n; i++) {
+		w = &s->m->w.mat[o->w[i]];
+		if (mat_wants_q8(w->fmt) != q8)
+			continue;
+		k = mul->n_mats++;
+		mul->m[k] = (struct cu_mat){ .data = w->data,
+					     .rows = w->rows,
+					     .cols = w->cols,
+					     .fmt = w->fmt };
+		mul->bias[k] = vec(s, o->b[i]);
+		mul->out[k] = reg(s, o->dst[i]);
+	}
+	mul->add = o->kind == TAPE_MATMUL_ADD;
+	set_input(s, in, q8, mul);
+}
+
+/* The gate of @glu goes into the kernel of its two products. */
+static bool fuse_glu(const struct lister *s, const struct tape_op *o,
+		     const struct tape_op *glu, struct cu_mul *mul)
+{
+	uint8_t d = glu->dst[0];
+
+	if (!few(s) || glu->kind != TAPE_GLU || mul->n_mats != 2 || o->n != 2 ||
+	    o->dst[0] != TAPE_G || o->dst[1] != TAPE_U)
+		return false;
+	mul->glu = 1 + (glu->act == TAPE_SILU ? VEC_SILU : VEC_GELU_TANH);
+	mul->out[0] = s->p->wants[d] & WANT_FLOAT ? reg(s, d) : NULL;
+	mul->out[1] = NULL;
+	mul->act_out = act(s, d);
+	return true;
+}
+
+/* The ops from @i: products, perhaps with the gate. Return: how many. */
+static uint32_t products(struct lister *s, uint32_t i, const struct input *in)
+{
+	const struct tape_op *o = &s->p->tape.ops[i];
+	struct cu_mul mul;
+	bool fused = false;
+	int q8;
+
+	for (q8 = 0; q8 < 2 && !s->err; q8++) {
+		group(s, o, in, q8, &mul);
+		if (!mul.n_mats)
+			continue;
+		if (i + 1 < s->p->tape.n_ops)
+			fused = fuse_glu(s, o, o + 1, &mul);
+		take(s, cu_launch_mul(next(s), &mul, &s->m->be->chip));
+	}
+	return fused ? 2 : 1;
+}
+
+/* Can the products of @o norm their input themselves? */
+static bool fits(const struct lister *s, const struct tape_op *o,
+		 const struct input *in)
+{
+	struct cu_mul mul;
+	int q8;
+
+	for (q8 = 0; q8 < 2; q8++) {
+		group(s, o, in, q8, &mul);
+		if (mul.n_mats && !cu_mul_fits(&mul, &s->m->be->chip))
+			return false;
+	}
+	return true;
+}
+
+/* Does only the op after @i read what it makes, until it is made anew? */
+static bool read_once(const struct cuda_plan *p, uint32_t i)
+{
+	const struct tape_op *o = &p->tape.ops[i], *r;
+	uint32_t k;
+
+	if (i + 1 >= p->tape.n_ops || o[1].src != o->dst[0])
+		return false;
+	for (k = i + 2; k < p->tape.n_ops; k++) {
+		r = &p->tape.ops[k];
+		if (r->src == o->dst[0])
+			return false;
+		if (r->kind == TAPE_NORM && r->dst[0] == o->dst[0])
+			return true;
+	}
+	return true;
+}
+
+static uint32_t norm(struct lister *s, uint32_t i)
+{
+	const struct tape_op *o = &s->p->tape.ops[i];
+	struct input in = { .reg = o->dst[0], .norm = o };
+	struct cu_norm n = {
+		.x = reg(s, o->src),
+		.w = vec(s, o->w[0]),
+		.eps = o->f[0],
+		.width = s->p->tape.width[o->src],
+		.n = s->rows,
+	};
+
+	if (o->kind == TAPE_NORM_ADD) {
+		n.sum = reg(s, o->dst[0]);
+	} else {
+		if (few(s) && o->dst[0] != TAPE_E && read_once(s->p, i) &&
+		    tape_is_matmul(o[1].kind) && fits(s, o + 1, &in))
+			return 1 + products(s, i + 1, &in);
+		n.out = floats(s, o->dst[0]);
+		n.act = act(s, o->dst[0]);
+	}
+	take(s, cu_launch_norm(next(s), &n, &s->m->be->chip));
+	return 1;
+}
+
+/* ------------------------------------------------------------ attention */
+
+static struct cu_kv cache(const struct lister *s, const struct tape_op *o)
+{
+	const struct image_hparams *hp = &s->p->hp;
+	const struct cuda_context *c = &s->m->ctx;
+
+	return (struct cu_kv){
+		.base = (uint16_t *)(uintptr_t)s->m->kv.at +
+			(size_t)o->layer * hp->n_head_kv * kv_head_elems(hp),
+		.stride = kv_block_elems(hp),
+		.tables = input(s, c->tables),
+		.table = input(s, c->table),
+		.pos = input(s, c->pos),
+		.n_head_kv = hp->n_head_kv,
+		.head_dim = hp->head_dim,
+	};
+}
+
+static void rope_kv(struct lister *s, const struct tape_op *o)
+{
+	const struct image_hparams *hp = &s->p->hp;
+	struct cu_rope_kv r = {
+		.kv = cache(s, o),
+		.q = reg(s, TAPE_Q),
+		.k = reg(s, TAPE_K),
+		.v = reg(s, TAPE_V),
+		.norm_q = vec(s, o->w[0]),
+		.norm_k = vec(s, o->w[1]),
+		.cos = context(s, s->m->ctx.cos[o->rope]),
+		.sin = context(s, s->m->ctx.sin[o->rope]),
+		.eps = o->f[0],
+		.n_head = hp->n_head,
+		.n_rope = hp->n_rope,
+		.halves = hp->rope_pairs == IMAGE_ROPE_HALVES,
+		.n = s->rows,
+	};
+
+	take(s, cu_launch_rope_kv(next(s), &r, &s->m->be->chip));
+}
+
+static void attn(struct lister *s, const struct tape_op *o)
+{
+	const struct image_hparams *hp = &s->p->hp;
+	uint8_t d = o->dst[0];
+	struct cu_attn a = {
+		.kv = cache(s, o),
+		.q = reg(s, TAPE_Q),
+		.out = floats(s, d),
+		.part = context(s, s->m->ctx.part),
+		.ticket = context(s, s->m->ctx.ticket),
+		.pieces = input(s, s->m->ctx.pieces),
+		.n_pieces = s->n_pieces,
+		.scale = o->f[0],
+		.n_head = hp->n_head,
+		.window = o->window,
+		.spans = s->key->spans,
+		.n = s->rows,
+	};
+	struct cu_quant q = { .x = a.out,
+			      .act = act(s, d),
+			      .width = s->p->tape.width[d],
+			      .n = s->rows };
+	/* Else a head is no whole number of blocks. */
+	bool whole = hp->head_dim % ACT_BLOCK == 0;
+
+	if (whole)
+		a.act = q.act;
+	take(s, cu_launch_attn(next(s), &a, &s->m->be->chip));
+	if (!whole && q.act && !s->err)
+		take(s, cu_launch_quant(next(s), &q, &s->m->be->chip));
+}
+
+/* ------------------------------------------------------------ the others */
+
+static void embed(struct lister *s, const struct tape_op *o)
+{
+	const struct mat *w = &s->m->w.mat[o->w[0]];
+	struct cu_embed e = {
+		.m = { .data = w->data,
+		       .rows = w->rows,
+		       .cols = w->cols,
+		       .fmt = w->fmt },
+		.tokens = input(s, s->m->ctx.tokens),
+		.out = reg(s, o->dst[0]),
+		.scale = o->f[0],
+		.n = s->rows,
+	};
+
+	take(s, cu_launch_embed(next(s), &e, &s->m->be->chip));
+}
+
+static void glu(struct lister *s, const struct tape_op *o)
+{
+	uint8_t d = o->dst[0];
+	struct cu_glu g = {
+		.g = reg(s, TAPE_G),
+		.u = reg(s, TAPE_U),
+		.out = s->p->wants[d] & WANT_FLOAT ? reg(s, d) : NULL,
+		.act = act(s, d),
+		.kind = o->act == TAPE_SILU ? VEC_SILU : VEC_GELU_TANH,
+		.width = s->p->tape.width[d],
+		.n = s->rows,
+	};
+
+	take(s, cu_launch_glu(next(s), &g, &s->m->be->chip));
+}
+
+static void gather(struct lister *s, const struct tape_op *o)
+{
+	struct cu_gather g = {
+		.x = reg(s, o->src),
+		.rows = input(s, s->m->ctx.rows),
+		.out = reg(s, o->dst[0]),
+		.width = s->p->tape.width[o->src],
+		.n = s->rows,
+	};
+
+	take(s, cu_launch_gather(next(s), &g, &s->m->be->chip));
+}
+
+/* Return: how many ops of the tape it was. */
+static uint32_t one(struct lister *s, uint32_t i)
+{
+	const struct tape_op *o = &s->p->tape.ops[i];
+	struct input in = { .reg = o->src };
+
+	switch (o->kind) {
+	case TAPE_EMBED:
+		embed(s, o);
+		return 1;
+	case TAPE_NORM:
+	case TAPE_NORM_ADD:
+		return norm(s, i);
+	case TAPE_ROPE_KV:
+		rope_kv(s, o);
+		return 1;
+	case TAPE_ATTN:
+		attn(s, o);
+		return 1;
+	case TAPE_GLU:
+		glu(s, o);
+		return 1;
+	case TAPE_GATHER:
+		gather(s, o);
+		return 1;
+	default:
+		return products(s, i, &in);
+	}
+}
+
+int cuda_list(const struct backend_model *m, const struct cuda_key *key,
+	      uint32_t n_pieces, struct cu_launch *out)
+{
+	struct lister s = { .m = m,
+			    .p = &m->plan,
+			    .key = key,
+			    .n_pieces = n_pieces,
+			    .rows = key->n,
+			    .out = out };
+	uint32_t i = 0;
+
+	while (i < s.p->tape.n_ops && !s.err) {
+		if (s.p->tape.ops[i].kind == TAPE_GATHER)
+			s.rows = key->n_out;
+		if (s.p->tape.ops[i].kind == TAPE_LOGITS)
+			s.rows = key->n_logits;
+		if (!s.rows)
+			break;
+		i += one(&s, i);
+	}
+	return s.err ? s.err : s.n;
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * step.c - a batch on the device: its input goes up in one copy, its launches
+ * follow, logits and hidden states come back into pinned memory.
+ *
+ * A step of few tokens is a graph, captured the first time that so many come:
+ * what differs from one to the next is in the input. Whatever fails here leaves
+ * the device in no state that is known, so all of it is -ENODEV: the process
+ * must start again.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "../log.h"
+#include "../rope.h"
+#include "cuda.h"
+
+/* --------------------------------------------------------------- input */
+
+/* Where in the batch things are, as they are written down. */
+struct filled {
+	uint64_t bytes;
+	uint32_t n_pieces;
+	uint32_t n_pos;
+};
+
+static void *in_at(const struct backend_model *m, uint64_t off)
+{
+	return m->in + off;
+}
+
+static void fill_seq(struct backend_model *m, const struct batch_seq *q,
+		     struct filled *f)
+{
+	const struct cuda_context *c = &m->ctx;
+	uint32_t *pos = in_at(m, c->pos), *table = in_at(m, c->table);
+	struct cu_piece *piece = in_at(m, c->pieces);
+	uint32_t n_blocks = (q->pos + q->n - 1) / KV_BLOCK + 1, k, at;
+
+	at = (uint32_t)((f->bytes - c->tables) / sizeof(uint32_t));
+	memcpy(in_at(m, f->bytes), q->blocks, n_blocks * sizeof(uint32_t));
+	f->bytes += n_blocks * sizeof(uint32_t);
+	for (k = 0; k < q->n; k++) {
+		pos[q->first + k] = q->pos + k;
+		table[q->first + k] = at;
+		if (k % CU_PIECE == 0)
+			piece[f->n_pieces++] = (struct cu_piece){
+				.tok = q->first + k,
+				.n = q->n - k < CU_PIECE ? q->n - k : CU_PIECE,
+			};
+	}
+	if (q->pos + q->n > f->n_pos)
+		f->n_pos = q->pos + q->n;
+}
+
+static void fill(struct backend_model *m, const struct batch *b,
+		 struct filled *f)
+{
+	const struct cuda_context *c = &m->ctx;
+	uint32_t i;
+
+	*f = (struct filled){ .bytes = c->tables };
+	memcpy(in_at(m, c->tokens), b->tokens,
+	       b->n_tokens * sizeof(*b->tokens));
+	memcpy(in_at(m, c->rows), b->out_rows, b->n_out * sizeof(*b->out_rows));
+	for (i = 0; i < b->n_seqs; i++)
+		fill_seq(m, &b->seqs[i], f);
+}
+
+/* ------------------------------------------------------ rotation tables */
+
+uint64_t cuda_rope_host_bytes(const struct cuda_plan *p)
+{
+	uint64_t n = 0;
+	uint32_t i;
+
+	for (i = 0; i < TAPE_ROPE_N; i++)
+		n += p->rope[i];
+	return n * 2 * CUDA_ROPE_ROWS * p->hp.n_rope * sizeof(float);
+}
+
+/* Wait for what is on the stream. */
+static int settle(struct backend_model *m, const char *doing)
+{
+	struct cu_dev *d = &m->be->dev;
+	int rc;
+
+	rc = CU(d, cuEventRecord(m->done, d->compute), "%s", doing);
+	return rc ? rc : cu_wait(d, m->done, doing);
+}
+
+static int put_rows(struct backend_model *m, uint64_t table, const float *rows,
+		    uint32_t n)
+{
+	struct cu_dev *d = &m->be->dev;
+	uint64_t row = m->plan.hp.n_rope * sizeof(float);
+
+	return CU(d,
+		  cuMemcpyHtoDAsync(m->context.at + table + m->n_rope_pos * row,
+				    rows, n * row, d->compute),
+		  "rotation tables of %u positions", m->n_rope_pos + n);
+}
+
+/* Some more positions: by the CPU's code, so by the CPU's bits. */
+static int more_rows(struct backend_model *m)
+{
+	const struct image_hparams *hp = &m->plan.hp;
+	uint32_t n = m->ctx.n_pos - m->n_rope_pos, i, k;
+	size_t half = (size_t)CUDA_ROPE_ROWS * hp->n_rope;
+	float *cos_rows = m->rope_host, *sin_rows;
+	int rc = 0;
+
+	n = n < CUDA_ROPE_ROWS ? n : CUDA_ROPE_ROWS;
+	for (i = 0; i < TAPE_ROPE_N && !rc; i++) {
+		if (!m->plan.rope[i])
+			continue;
+		sin_rows = cos_rows + half;
+		for (k = 0; k < n; k++)
+			rope_row(cos_rows + (size_t)k * hp->n_rope,
+				 sin_rows + (size_t)k * hp->n_rope,
+				 m->inv_freq[i], hp, m->n_rope_pos + k);
+		rc = put_rows(m, m->ctx.cos[i], cos_rows, n);
+		if (!rc)
+			rc = put_rows(m, m->ctx.sin[i], sin_rows, n);
+		cos_rows += 2 * half;
+	}
+	/* The rows are written over the next time. */
+	if (!rc)
+		rc = settle(m, "rotation tables");
+	m->n_rope_pos += n;
+	return rc;
+}
+
+/* ------------------------------------------------------------- launches */
+
+static int launch(struct backend_model *m, struct cu_launch *l)
+{
+	struct cu_dev *d = &m->be->dev;
+	const struct cu_run run = {
+		.fn = m->be->fn[l->kernel],
+		.name = cu_kernels[l->kernel].name,
+		.grid = { l->grid[0], l->grid[1], l->grid[2] },
+		.block = { l->block, 1, 1 },
+		.shared = l->smem,
+		.pdl = l->pdl,
+	};
+	void *params[] = { &l->p };
+
+	return cu_run(d, &run, d->compute, params);
+}
+
+static int get_rows(struct backend_model *m, uint32_t reg, uint32_t rows,
+		    float *to)
+{
+	const struct cuda_plan *p = &m->plan;
+	struct cu_dev *d = &m->be->dev;
+
+	if (!rows)
+		return 0;
+	return CU(d,
+		  cuMemcpyDtoHAsync(to, m->scratch.at + p->reg[reg],
+				    (uint64_t)rows * p->tape.width[reg] *
+					    sizeof(float),
+				    d->compute),
+		  "results of a step");
+}
+
+/* All of a step, or all that a graph of it keeps. */
+static int submit(struct backend_model *m, const struct cuda_key *key,
+		  uint32_t n_pieces)
+{
+	int n = cuda_list(m, key, n_pieces, m->list), i, rc = 0;
+
+	if (n < 0)
+		return cu_fail(&m->be->dev, n, "no kernel for %u tokens",
+			       key->n);
+	/* Nothing in front of it but a copy. */
+	m->list[0].pdl = 0;
+	for (i = 0; i < n && !rc; i++)
+		rc = launch(m, &m->list[i]);
+	if (!rc)
+		rc = get_rows(m, TAPE_L, key->n_logits, m->out);
+	if (!rc)
+		rc = get_rows(m, TAPE_E, key->n_out, m->out + m->hidden);
+	return rc;
+}
+
+/* The graph for @key, or the place where it is to be. */
+static struct cuda_graph *find(struct backend_model *m,
+			       const struct cuda_key *key)
+{
+	struct cuda_graph *g, *oldest = m->graph;
+
+	for (g = m->graph; g < m->graph + CUDA_GRAPHS; g++) {
+		if (g->exec && !memcmp(&g->key, key, sizeof(*key)))
+			return g;
+		if (g->used < oldest->used)
+			oldest = g;
+	}
+	cu_exec_free(&m->be->dev, &oldest->exec);
+	oldest->key = *key;
+	return oldest;
+}
+
+static int replay(struct backend_model *m, const struct cuda_key *key)
+{
+	struct cu_dev *d = &m->be->dev;
+	struct cuda_graph *g = find(m, key);
+	int rc;
+
+	g->used = m->n_steps;
+	if (!g->exec) {
+		rc = cu_capture_begin(d, d->compute);
+		if (!rc)
+			rc = cu_capture_end(d, d->compute, submit(m, key, 0),
+					    &g->exec);
+		if (rc)
+			return rc;
+		m->n_captured++;
+	}
+	return CU(d, cuGraphLaunch(g->exec, d->compute), "a step of %u tokens",
+		  key->n);
+}
+
+/* One number for contexts that are nearly as long, so that a graph lasts. */
+static uint32_t round_spans(const struct backend_model *m, uint32_t n)
+{
+	uint32_t spans = 1;
+
+	while (spans < n)
+		spans *= 2;
+	return spans < m->ctx.spans ? spans : m->ctx.spans;
+}
+
+static int run(struct backend_model *m, const struct batch *b)
+{
+	struct cuda_key key = { .n = b->n_tokens,
+				.n_out = b->n_out,
+				.n_logits = b->n_logits };
+	struct cu_dev *d = &m->be->dev;
+	struct filled f;
+	int rc = 0;
+
+	fill(m, b, &f);
+	while (m->n_rope_pos < f.n_pos && !rc)
+		rc = more_rows(m);
+	if (rc)
+		return rc;
+	rc = CU(d,
+		cuMemcpyHtoDAsync(m->context.at + m->ctx.in, m->in, f.bytes,
+				  d->compute),
+		"input of a step");
+	if (rc)
+		return rc;
+	key.spans = (f.n_pos + VEC_ATTN_SPAN - 1) / VEC_ATTN_SPAN;
+	if (b->n_tokens <= CU_FEW && b->n_out <= CU_FEW) {
+		key.spans = round_spans(m, key.spans);
+		rc = replay(m, &key);
+	} else {
+		rc = submit(m, &key, f.n_pieces);
+	}
+	return rc ? rc : settle(m, "a step");
+}
+
+int cuda_step(struct backend_model *m, struct batch *b)
+{
+	struct backend *be = m->be;
+	int rc;
+
+	rc = backend_check_batch(b, &m->plan.conf, m->n_blocks,
+				 m->plan.hp.n_vocab);
+	if (rc)
+		return rc;
+	m->n_steps++;
+	backend_beat(&be->dev.conf);
+	rc = run(m, b);
+	if (rc) {
+		log_warnx("cuda: step: %s", be->dev.why);
+		return -ENODEV;
+	}
+	b->logits = m->out;
+	b->hidden = m->out + m->hidden;
+	return 0;
+}
