@@ -94,17 +94,6 @@ DEV void rope_head(const struct cu_rope_kv *p, float *x, const float *norm,
 	__syncwarp();
 }
 
-/* Where position @pos of @token is in the cache: key-value head @head's part
- * of its block. */
-DEV uint16_t *kv_block(const struct cu_kv *kv, uint32_t token, uint32_t pos,
-		       uint32_t head)
-{
-	uint32_t block = kv->tables[kv->table[token] + pos / VEC_ATTN_BLOCK];
-
-	return kv->base + block * kv->stride +
-	       (size_t)head * kv->head_dim * (2 * VEC_ATTN_BLOCK);
-}
-
 /* A warp a head: first those of q, then of k, then of v. */
 extern "C" __global__ void rope_kv(struct cu_rope_kv p)
 {
@@ -129,7 +118,7 @@ extern "C" __global__ void rope_kv(struct cu_rope_kv p)
 	if (head < n) {
 		k = p.k + ((size_t)t * n + head) * dim;
 		rope_head(&p, k, p.norm_k, pos, y);
-		to = kv_block(&p.kv, t, pos, head);
+		to = kv_block(&p.kv, t, pos / VEC_ATTN_BLOCK, head);
 		for (i = lane_id(); i < dim; i += WARP)
 			to[i * VEC_ATTN_BLOCK + j] = to_f16(k[i]);
 		return;
@@ -138,7 +127,8 @@ extern "C" __global__ void rope_kv(struct cu_rope_kv p)
 	if (head >= n)
 		return;
 	v = p.v + ((size_t)t * n + head) * dim;
-	to = kv_block(&p.kv, t, pos, head) + (VEC_ATTN_BLOCK + j) * dim;
+	to = kv_block(&p.kv, t, pos / VEC_ATTN_BLOCK, head) +
+	     (VEC_ATTN_BLOCK + j) * dim;
 	for (i = lane_id(); i < dim; i += WARP)
 		to[i] = to_f16(v[i]);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vec.cuh - what the kernels share of ../vec.h: its exp, trees, norm and
- * activations, and the quantisation of ../mat.h.
+ * vec.cuh - what the kernels share of ../vec.h: its exp, trees, norm,
+ * activations and cache, and the quantisation of ../mat.h.
  *
  * The same bits as kernels/ref/vec_c.c and act_quant_c(). Sums and products are
  * plain operators, which nvcc is told not to contract; fma is __fmaf_rn().
@@ -198,4 +198,12 @@ DEV const float *norm_rows(const float *x, uint32_t width, uint32_t n,
 	}
 	__syncthreads();
 	return scale;
+}
+
+/* Block @b of the sequence that @token is of: key-value head @head's part. */
+DEV uint16_t *kv_block(const struct cu_kv *kv, uint32_t token, uint32_t b,
+		       uint32_t head)
+{
+	return kv->base + kv->tables[kv->table[token] + b] * kv->stride +
+	       (size_t)head * kv->head_dim * (2 * VEC_ATTN_BLOCK);
 }
