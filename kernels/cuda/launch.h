@@ -73,6 +73,7 @@ struct cu_launch {
 	union {
 		struct cu_embed embed;
 		struct cu_mul mul;
+		struct cu_mv mv;
 		struct cu_norm norm;
 		struct cu_quant quant;
 		struct cu_glu glu;

@@ -78,6 +78,44 @@ struct cu_mul {
 	uint8_t pad;
 };
 
+#define MV_ROWS	  32 /* of a tile */
+#define MV_STAGES 4  /* chunks of weights in shared memory */
+
+/* Of a matrix: bytes of a panel, of 32 columns' codes or floats, of a block's
+ * scales, and of a panel in a stage; elements in a block; tiles. */
+struct cu_mv_mat {
+	uint64_t bytes;
+	uint32_t unit;
+	uint32_t scale_bytes;
+	uint32_t stride;
+	uint32_t block;
+	uint32_t tiles;
+	uint32_t pad;
+};
+
+/**
+ * struct cu_mv - cu_mul for few tokens, as cu_launch_mul() lays it out
+ * @cols:   of a chunk
+ * @groups: scale groups in a chunk at most
+ * @stage:  bytes
+ * @sum_bytes: what the sums of a chunk take; two chunks' follow the stages
+ * @act_stride: bytes from a token's input to the next
+ * @staged: the input is prepared in shared memory, behind the sums
+ * @tiles:  of all matrices
+ */
+struct cu_mv {
+	struct cu_mul mul;
+	struct cu_mv_mat of[CU_MATS];
+	uint32_t cols;
+	uint32_t groups;
+	uint32_t stage;
+	uint32_t sum_bytes;
+	uint32_t act_stride;
+	uint32_t staged;
+	uint32_t tiles;
+	uint32_t pad;
+};
+
 /* y = rmsnorm(x) * w; then what is not NULL of: out = y, act = quantised y,
  * sum = sum + y. out and sum may be x. */
 struct cu_norm {

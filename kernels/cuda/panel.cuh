@@ -101,83 +101,119 @@ template <class P> DEV uint64_t panel_scales_at(uint32_t cols)
 	return (uint64_t)(cols / ACT_BLOCK) * P::unit;
 }
 
-DEV uint32_t panel_word(const uint8_t *p)
+/* Codes of quad @i of a row, offset not taken off; word(v) is the row's word of
+ * vector @v of the 32 columns. */
+template <class P, class FN> DEV uint32_t panel_quad_of(FN word, int i)
 {
-	return *(const uint32_t *)p;
-}
-
-/* Codes of quad @i of @row in the 32 columns at @unit, offset not taken off. */
-template <class P> DEV uint32_t panel_quad(const uint8_t *unit, int row, int i)
-{
-	const uint8_t *low = unit + 4 * row, *high = low + 64 * P::lo;
 	uint32_t v;
 
 	if constexpr (P::lo == 8)
-		v = panel_word(low + 64 * i);
+		v = word(i);
 	else if constexpr (P::lo == 4)
-		v = panel_word(low + 64 * (i & 3)) >> (i >> 2) * 4 & 0x0f0f0f0f;
+		v = word(i & 3) >> (i >> 2) * 4 & 0x0f0f0f0f;
 	else
-		v = panel_word(low + 64 * (i >> 2)) >> (i & 3) * 2 & 0x03030303;
+		v = word(i >> 2) >> (i & 3) * 2 & 0x03030303;
 	if constexpr (P::hi == 1)
-		v |= (panel_word(high) >> i & 0x01010101) << P::lo;
+		v |= (word(P::lo) >> i & 0x01010101) << P::lo;
 	else if constexpr (P::hi == 2)
-		v |= (panel_word(high + 64 * (i >> 2)) >> (i & 3) * 2 &
-		      0x03030303)
+		v |= (word(P::lo + (i >> 2)) >> (i & 3) * 2 & 0x03030303)
 		     << P::lo;
 	return v;
 }
 
+/* The same of @row in the 32 columns at @unit. */
+template <class P> DEV uint32_t panel_quad(const uint8_t *unit, int row, int i)
+{
+	const uint32_t *w = (const uint32_t *)unit + row;
+
+	return panel_quad_of<P>([=](int v) { return w[16 * v]; }, i);
+}
+
 /*
- * The same as four int8_t for a dot product with activations. For formats with
- * an offset they are (code << shift) - 128, which makes the sum the one that
+ * Codes as four int8_t for a dot product with activations. For formats with an
+ * offset they are (code << shift) - 128, which makes the sum the one that
  * ../mat.h calls isum_g with the part that begins at -128 * sum_g in it.
  */
+template <class P> DEV uint32_t panel_dot(uint32_t codes)
+{
+	return P::kind == SHAPE_OFF ? codes << P::shift ^ 0x80808080 : codes;
+}
+
 template <class P>
 DEV uint32_t panel_dot_quad(const uint8_t *unit, int row, int i)
 {
-	uint32_t v = panel_quad<P>(unit, row, i);
-
-	return P::kind == SHAPE_OFF ? v << P::shift ^ 0x80808080 : v;
+	return panel_dot<P>(panel_quad<P>(unit, row, i));
 }
 
-DEV float panel_half(const uint8_t *p)
-{
-	return from_f16(*(const uint16_t *)p);
-}
+/**
+ * struct panel_raw - scales of a group of a row, as they lie in the panel
+ * @dm: d, and m in the upper half
+ * @sc, @mn: bytes; both in @sc where they are nibbles
+ */
+struct panel_raw {
+	uint32_t dm;
+	uint8_t sc;
+	uint8_t mn;
+};
 
-/* d * sc and m * mn of group @g of @row in the block whose scales are there. */
+/* Of group @g of @row in the block whose scales are there. */
 template <class P>
-DEV void panel_scale_min(const uint8_t *scales, int row, int g, float *ds,
-			 float *ms)
+DEV struct panel_raw panel_raw_get(const uint8_t *scales, int row, int g)
 {
 	const uint8_t *p = scales + (P::has_min ? 64 : 32) + row;
-	int sc = 1, mn = 1;
+	struct panel_raw r = { *(const uint16_t *)(scales + 2 * row), 1, 1 };
 
-	if constexpr (P::block != ACT_BLOCK) {
-		sc = (int8_t)p[16 * g];
-		if constexpr (P::kind == SHAPE_SUB && P::group == 16) {
-			mn = sc >> 4 & 15;
-			sc &= 15;
-		} else if constexpr (P::kind == SHAPE_SUB) {
-			mn = p[16 * (P::groups + g)];
-		}
+	if constexpr (P::has_min)
+		r.dm |= *(const uint16_t *)(scales + 32 + 2 * row) << 16;
+	if constexpr (P::block != ACT_BLOCK)
+		r.sc = p[16 * g];
+	if constexpr (P::block != ACT_BLOCK && P::group == 32 && P::has_min)
+		r.mn = p[16 * (P::groups + g)];
+	return r;
+}
+
+/* d * sc and m * mn of it. */
+template <class P>
+DEV void panel_raw_scale_min(struct panel_raw r, float *ds, float *ms)
+{
+	int sc = (int8_t)r.sc, mn = r.mn;
+
+	if constexpr (P::block != ACT_BLOCK && P::group == 16 && P::has_min) {
+		mn = r.sc >> 4;
+		sc &= 15;
 	}
-	*ds = panel_half(scales + 2 * row) * (float)sc;
+	*ds = from_f16((uint16_t)r.dm) * (float)sc;
 	*ms = 0;
 	if constexpr (P::has_min)
-		*ms = panel_half(scales + 32 + 2 * row) * (float)mn;
+		*ms = from_f16((uint16_t)(r.dm >> 16)) * (float)mn;
 }
 
 /* scale_g and min_g of ../mat.h, as shape_decode() gives them. */
 template <class P>
-DEV void panel_group(const uint8_t *scales, int row, int g, float *scale,
-		     float *min)
+DEV void panel_raw_group(struct panel_raw r, float *scale, float *min)
 {
-	panel_scale_min<P>(scales, row, g, scale, min);
+	panel_raw_scale_min<P>(r, scale, min);
 	if (P::kind == SHAPE_OFF)
 		*scale *= 1.0f / (1 << P::shift);
 	else if (P::kind == SHAPE_SUB)
 		*min = -*min;
+}
+
+/* The same of group @g of @row in the block whose scales are there. */
+template <class P>
+DEV void panel_group(const uint8_t *scales, int row, int g, float *scale,
+		     float *min)
+{
+	panel_raw_group<P>(panel_raw_get<P>(scales, row, g), scale, min);
+}
+
+/* Element @k of a row of a panel of floats. */
+template <class P>
+DEV float panel_float(const uint8_t *panel, uint64_t k, uint32_t row)
+{
+	k = k * MAT_PANEL + row;
+	return P::to_float(P::bytes == 4 ? ((const uint32_t *)panel)[k]
+					 : ((const uint16_t *)panel)[k]);
 }
 
 /* Elements [4 * quad, 4 * quad + 4) of a row, as mat_row() gives them. */
@@ -190,23 +226,18 @@ DEV float4 panel_row_quad(const uint8_t *panel, uint32_t cols, int row,
 	int k;
 
 	if constexpr (!P::quant) {
-		for (k = 0; k < 4; k++) {
-			const uint8_t *p =
-				panel + ((uint64_t)(4 * quad + k) * 16 + row) *
-						P::bytes;
-
-			y[k] = P::to_float(P::bytes == 4
-						   ? *(const uint32_t *)p
-						   : *(const uint16_t *)p);
-		}
+		for (k = 0; k < 4; k++)
+			y[k] = panel_float<P>(panel, 4ull * quad + k, row);
 		return make_float4(y[0], y[1], y[2], y[3]);
 	} else {
 		v = panel_quad<P>(panel + (uint64_t)b * P::unit, row, quad % 8);
-		panel_scale_min<P>(panel + panel_scales_at<P>(cols) +
-					   (uint64_t)(4 * quad / P::block) *
-						   P::scale_bytes,
-				   row, 4 * quad % P::block / P::group, &ds,
-				   &ms);
+		panel_raw_scale_min<P>(
+			panel_raw_get<P>(
+				panel + panel_scales_at<P>(cols) +
+					(uint64_t)(4 * quad / P::block) *
+						P::scale_bytes,
+				row, 4 * quad % P::block / P::group),
+			&ds, &ms);
 		for (k = 0; k < 4; k++) {
 			int q = v >> 8 * k & 255;
 

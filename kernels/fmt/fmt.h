@@ -55,6 +55,12 @@ FMT_FN uint32_t fmt_float_bits(float f)
 /* Exact; a signalling NaN becomes quiet, as in hardware. */
 FMT_FN float f16_to_f32(uint16_t h)
 {
+#ifdef __CUDA_ARCH__
+	float f;
+
+	asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+	return f;
+#else
 	uint32_t sign = (uint32_t)(h & 0x8000) << 16;
 	uint32_t exp = (h >> 10) & 31;
 	uint32_t man = h & 0x3ff;
@@ -65,6 +71,7 @@ FMT_FN float f16_to_f32(uint16_t h)
 	if (exp)
 		return fmt_bits_float(sign | (exp + 112) << 23 | man << 13);
 	return fmt_bits_float(sign | fmt_float_bits((float)man * 0x1p-24f));
+#endif
 }
 
 /* Round to nearest, ties to even, as in hardware. */

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check_cuda_mv.c - products for few tokens on the device: each format, input
+ * and epilogue gives the bits of plain C.
+ */
+#include <errno.h>
+
+#include "cuda_rig.h"
+#include "../kernels/vec.h"
+
+#define EPS 1e-5f
+
+static struct mat_kernels mk;
+static struct vec_kernels vk;
+
+/* What a product is made of, on the host. */
+struct job {
+	struct cuda_mat m[CU_MATS];
+	float *bias[CU_MATS];
+	float *want[CU_MATS];
+	struct act_block *want_act;
+	float *x;
+	float *norm;
+	struct act in;
+	struct cu_mul p;
+	uint32_t out_bytes[CU_MATS];
+};
+
+static float *floats(size_t n, enum acts kind)
+{
+	float *x = calloc(n, sizeof(*x));
+
+	ck_assert_ptr_nonnull(x);
+	fill_acts(kind, x, n);
+	return x;
+}
+
+/* Quantised in a layout of [token][block], for comparing and for the device. */
+static struct act_block *quantised(const float *x, uint32_t n, uint32_t cols)
+{
+	struct act_block *blk = aligned_alloc(MAT_ALIGN, act_bytes(n, cols));
+	struct act one;
+	uint32_t t;
+
+	ck_assert_ptr_nonnull(blk);
+	for (t = 0; t < n; t++) {
+		act_init(&one, 1, cols, blk + t * (cols / ACT_BLOCK));
+		mk.act_quant(&one, 0, x + (size_t)t * cols);
+	}
+	return blk;
+}
+
+static void input(struct job *j, enum cu_in in, enum acts kind, uint32_t n,
+		  uint32_t cols)
+{
+	bool quant = mat_wants_q8(j->m[0].host.fmt);
+	float *x = floats((size_t)n * cols, kind);
+	struct act_block *blk;
+	uint32_t t;
+
+	j->norm = floats(cols, A_NORMAL);
+	j->p.in = (uint8_t)in;
+	j->p.n = n;
+	j->p.eps = EPS;
+	if (in != CU_IN_ACT)
+		j->p.x = dev_put(x, 4ul * n * cols);
+	if (in == CU_IN_NORM) {
+		j->p.norm = dev_put(j->norm, 4ul * cols);
+		for (t = 0; t < n; t++)
+			vk.rmsnorm(x + t * cols, x + t * cols, j->norm, cols,
+				   EPS);
+	}
+	if (in == CU_IN_ACT) {
+		blk = quantised(x, n, cols);
+		j->p.act = dev_put(blk, act_bytes(n, cols));
+		free(blk);
+	}
+	j->x = x;
+	if (!quant) {
+		act_init(&j->in, n, cols, NULL);
+		j->in.f = x;
+		return;
+	}
+	blk = aligned_alloc(MAT_ALIGN, act_bytes(n, cols));
+	ck_assert_ptr_nonnull(blk);
+	act_init(&j->in, n, cols, blk);
+	for (t = 0; t < n; t++)
+		mk.act_quant(&j->in, t, x + (size_t)t * cols);
+}
+
+static void matrix(struct job *j, enum fmt f, enum weights kind, uint32_t rows,
+		   uint32_t cols, bool bias)
+{
+	uint32_t i = j->p.n_mats++;
+
+	j->m[i] = cuda_mat_new(f, kind, rows, cols);
+	j->p.m[i] = j->m[i].dev;
+	if (!bias)
+		return;
+	j->bias[i] = floats(rows, A_NORMAL);
+	j->p.bias[i] = dev_put(j->bias[i], 4ul * rows);
+}
+
+/* Products and biases in plain C. */
+static void products(struct job *j, bool add)
+{
+	uint32_t i, t;
+
+	for (i = 0; i < j->p.n_mats; i++) {
+		const struct mat *m = &j->m[i].host;
+		size_t n = (size_t)j->p.n * m->rows;
+
+		j->want[i] = floats(n, A_NORMAL);
+		j->out_bytes[i] = (uint32_t)(4 * n);
+		if (!j->p.glu)
+			j->p.out[i] = dev_put(j->want[i], 4 * n);
+		mk.mul[m->fmt](m, 0, mat_panels(m), &j->in, j->want[i], m->rows,
+			       add);
+		for (t = 0; j->bias[i] && t < j->p.n; t++)
+			vk.add(j->want[i] + t * m->rows, j->bias[i], m->rows);
+	}
+	j->p.add = add;
+}
+
+static void gated(struct job *j, enum vec_act act, bool want_out, bool want_act)
+{
+	uint32_t rows = j->m[0].host.rows, n = j->p.n;
+
+	j->p.glu = (uint8_t)(1 + act);
+	products(j, false);
+	vk.glu[act](j->want[0], j->want[0], j->want[1], n * rows);
+	if (want_out)
+		j->p.out[0] = dev_room(4ul * n * rows);
+	if (!want_act)
+		return;
+	j->want_act = quantised(j->want[0], n, rows);
+	j->p.act_out = dev_room(act_bytes(n, rows));
+}
+
+static void run_job(struct job *j, const char *what)
+{
+	uint32_t i;
+	struct cu_launch l[CU_MATS];
+
+	ck_assert_msg(cu_mul_fits(&j->p, &chip), "%s", what);
+	cuda_run(l, cu_launch_mul(l, &j->p, &chip));
+	for (i = 0; i < j->p.n_mats; i++)
+		if (j->p.out[i])
+			dev_same(j->p.out[i], j->want[i], j->out_bytes[i] / 4,
+				 what);
+	if (j->p.act_out)
+		dev_same_act(j->p.act_out, j->want_act,
+			     (size_t)j->p.n * (j->m[0].host.rows / ACT_BLOCK),
+			     what);
+	for (i = 0; i < j->p.n_mats; i++) {
+		cuda_mat_free(&j->m[i]);
+		dev_free(j->p.bias[i]);
+		dev_free(j->p.out[i]);
+		free(j->bias[i]);
+		free(j->want[i]);
+	}
+	dev_free(j->p.act_out);
+	dev_free(j->p.act);
+	dev_free(j->p.x);
+	dev_free(j->p.norm);
+	free(j->want_act);
+	free(j->x);
+	free(j->norm);
+	free(j->in.blk);
+}
+
+static void start(int sim_seed)
+{
+	cuda_open(sim_seed);
+	mat_kernels_init(&mk, CPU_C);
+	vec_kernels_init(&vk, CPU_C);
+}
+
+static uint32_t wide(enum fmt f, uint32_t cols)
+{
+	return cols / fmt_info[f].block * fmt_info[f].block;
+}
+
+/* Each format, number of tokens and input; the numbers are such that a tile,
+ * a panel and a chunk end early. */
+START_TEST(formats)
+{
+	static const struct {
+		uint32_t n, rows, cols;
+		uint8_t in; /* of float formats, CU_IN_ACT is CU_IN_FLOAT */
+		uint8_t weights, acts;
+	} t[] = {
+		{ 1, 48, 1280, CU_IN_ACT, W_RANDOM, A_NORMAL },
+		{ 1, 33, 544, CU_IN_FLOAT, W_SATURATED, A_OUTLIER },
+		{ 1, 7, 256, CU_IN_NORM, W_NORMAL, A_NORMAL },
+		{ 2, 16, 512, CU_IN_ACT, W_SATURATED, A_SATURATED },
+		{ 2, 33, 800, CU_IN_NORM, W_RANDOM, A_OUTLIER },
+		{ 3, 33, 512, CU_IN_NORM, W_RANDOM, A_WILD },
+		{ 8, 48, 1280, CU_IN_ACT, W_SATURATED, A_OUTLIER },
+		{ 5, 16, 288, CU_IN_FLOAT, W_WILD, A_TINY },
+	};
+	enum fmt f = (enum fmt)_i;
+	char what[64];
+	uint32_t i;
+
+	start(_i);
+	for (i = 0; i < COUNT(t); i++) {
+		struct job j = { 0 };
+		uint32_t cols = wide(f, t[i].cols);
+		enum cu_in in = (enum cu_in)t[i].in;
+
+		if (!mat_wants_q8(f) && in == CU_IN_ACT)
+			in = CU_IN_FLOAT;
+		snprintf(what, sizeof(what), "%s, case %u", fmt_info[f].name,
+			 i);
+		matrix(&j, f, (enum weights)t[i].weights, t[i].rows, cols,
+		       i % 2);
+		input(&j, in, (enum acts)t[i].acts, t[i].n, cols);
+		products(&j, i % 4 == 2);
+		run_job(&j, what);
+	}
+}
+END_TEST
+
+/* A gate and what it is multiplied with, of one format or two, as floats and
+ * quantised. Blocks take several tiles. */
+START_TEST(gates)
+{
+	static const struct {
+		enum fmt f[2];
+		uint32_t n, rows;
+		uint8_t in, act;
+		bool out, quant, bias;
+	} t[] = {
+		{ { FMT_Q4_K, FMT_Q6_K }, 1, 160, CU_IN_NORM, 0, 0, 1, 0 },
+		{ { FMT_Q4_0, FMT_Q4_0 }, 2, 40, CU_IN_ACT, 1, 1, 0, 1 },
+		{ { FMT_Q8_0, FMT_Q2_K }, 5, 64, CU_IN_NORM, 1, 1, 1, 1 },
+		{ { FMT_F16, FMT_BF16 }, 1, 64, CU_IN_NORM, 0, 1, 1, 1 },
+		{ { FMT_BF16, FMT_BF16 }, 7, 32, CU_IN_FLOAT, 1, 0, 1, 0 },
+	};
+	uint32_t i = (uint32_t)_i % COUNT(t);
+	struct job j = { 0 };
+	char what[64];
+
+	setenv("CUDASIM_SMS", "1", 1);
+	start(1 + _i);
+	chip.sms = 1;
+	snprintf(what, sizeof(what), "gate %d, seed %d", i, 1 + _i);
+	matrix(&j, t[i].f[0], W_NORMAL, t[i].rows, 768, t[i].bias);
+	matrix(&j, t[i].f[1], W_NORMAL, t[i].rows, 768, t[i].bias);
+	input(&j, (enum cu_in)t[i].in, A_NORMAL, t[i].n, 768);
+	gated(&j, (enum vec_act)t[i].act, t[i].out, t[i].quant);
+	run_job(&j, what);
+}
+END_TEST
+
+/* Queries, keys and values: three matrices, several tiles a block, and a chunk
+ * that ends early. */
+START_TEST(three)
+{
+	static const uint32_t tokens[] = { 1, 2, 4, 8 };
+	uint32_t n = tokens[_i % 4];
+	struct job j = { 0 };
+	char what[64];
+
+	setenv("CUDASIM_SMS", "1", 1);
+	start(1 + _i);
+	snprintf(what, sizeof(what), "three, %u tokens, seed %d", n, 1 + _i);
+	matrix(&j, FMT_Q4_K, W_RANDOM, 144, 1280, true);
+	matrix(&j, _i & 1 ? FMT_Q4_K : FMT_Q5_1, W_RANDOM, 33, 1280, false);
+	matrix(&j, FMT_Q6_K, W_RANDOM, 16, 1280, true);
+	input(&j, CU_IN_NORM, A_NORMAL, n, 1280);
+	products(&j, false);
+	run_job(&j, what);
+}
+END_TEST
+
+/* Without room for the input in shared memory it is read where it is, or, if
+ * each block would have to prepare it, refused. */
+START_TEST(little_room)
+{
+	enum fmt f = _i & 1 ? FMT_Q5_K : FMT_F16;
+	uint32_t n = (uint32_t[]){ 1, 2, 6 }[_i / 2];
+	struct job j = { 0 };
+	struct cu_launch l;
+
+	start(1);
+	matrix(&j, f, W_NORMAL, 20, 512, false);
+	input(&j, _i & 1 ? CU_IN_ACT : CU_IN_FLOAT, A_NORMAL, n, 512);
+	products(&j, true);
+	ck_assert_int_eq(cu_launch_mul(&l, &j.p, &chip), 1);
+	chip.smem = l.smem - 1;
+	j.p.in = CU_IN_NORM;
+	ck_assert(!cu_mul_fits(&j.p, &chip));
+	ck_assert_int_eq(cu_launch_mul(&l, &j.p, &chip), -ENOTSUP);
+	j.p.in = _i & 1 ? CU_IN_ACT : CU_IN_FLOAT;
+	run_job(&j, "little room");
+}
+END_TEST
+
+/* What one kernel writes and the next, begun early, reads. */
+START_TEST(one_after_the_other)
+{
+	static const enum fmt f[2][2] = { { FMT_Q4_K, FMT_Q6_K },
+					  { FMT_F16, FMT_BF16 } };
+	struct job a = { 0 }, b = { 0 };
+	struct cu_launch l[2];
+	bool quant = _i & 1;
+
+	start(1 + _i);
+	matrix(&a, f[!quant][0], W_NORMAL, 256, 512, false);
+	matrix(&a, f[!quant][1], W_NORMAL, 256, 512, false);
+	input(&a, CU_IN_NORM, A_NORMAL, 2, 512);
+	gated(&a, VEC_SILU, !quant, quant);
+	matrix(&b, f[!quant][1], W_NORMAL, 64, 256, false);
+	input(&b, quant ? CU_IN_ACT : CU_IN_FLOAT, A_NORMAL, 2, 256);
+	memcpy(b.x, a.want[0], 4 * 2 * 256);
+	if (quant) {
+		mk.act_quant(&b.in, 0, b.x);
+		mk.act_quant(&b.in, 1, b.x + 256);
+	}
+	products(&b, true);
+	b.p.act = a.p.act_out;
+	b.p.x = a.p.out[0];
+	ck_assert_int_eq(cu_launch_mul(&l[0], &a.p, &chip), 1);
+	ck_assert_int_eq(cu_launch_mul(&l[1], &b.p, &chip), 1);
+	ck_assert(l[1].pdl);
+	cuda_run(l, 2);
+	dev_same(b.p.out[0], b.want[0], 2 * 64, "the second");
+}
+END_TEST
+
+START_TEST(refused)
+{
+	struct cu_chip h100 = { .cc = 90, .sms = 132, .smem = 232448 };
+	struct cu_mul p = { .m = { { .rows = 48, .cols = 256 },
+				   { .rows = 48, .cols = 256 } },
+			    .act_out = (struct act_block *)64,
+			    .n = 1,
+			    .n_mats = 2,
+			    .in = CU_IN_FLOAT,
+			    .glu = 1 };
+	struct cu_launch l;
+
+	/* a block of activations would be split between tiles */
+	ck_assert_int_eq(cu_launch_mul(&l, &p, &h100), -ENOTSUP);
+	p.act_out = NULL;
+	ck_assert_int_eq(cu_launch_mul(&l, &p, &h100), 1);
+	ck_assert_uint_eq(l.grid[0], 2);
+	p.m[0].cols = p.m[1].cols = 48;
+	ck_assert_int_eq(cu_launch_mul(&l, &p, &h100), -ENOTSUP);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("cuda mv");
+	TCase *t = tcase_create("mv");
+
+	tcase_set_timeout(t, 120);
+	tcase_add_loop_test(t, formats, 0, FMT_N);
+	tcase_add_loop_test(t, gates, 0, 10);
+	tcase_add_loop_test(t, three, 0, 6);
+	tcase_add_loop_test(t, little_room, 0, 6);
+	tcase_add_loop_test(t, one_after_the_other, 0, 6);
+	tcase_add_test(t, refused);
+	suite_add_tcase(s, t);
+	return cuda_main(s);
+}
