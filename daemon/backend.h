@@ -200,6 +200,7 @@ int backend_check_model(const struct image_hparams *hp, char why[160]);
 int backend_check_batch(const struct batch *b, const struct backend_conf *c,
 			uint32_t n_blocks, uint32_t n_vocab);
 
+extern const struct backend_ops backend_auto;
 extern const struct backend_ops backend_cpu;
 extern const struct backend_ops backend_cuda;
 extern const struct backend_ops backend_oracle;

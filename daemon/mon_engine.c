@@ -115,6 +115,8 @@ static void engine_ready(struct mon *m)
 	size_t i;
 
 	m->engine.ready = true;
+	m->engine.was_ready = true;
+	mon_watch_ready(m);
 	notify("READY=1");
 	mon_model_engine_up(m);
 	for (i = 0; i < PROC_MAX_SESSIONS; i++)
@@ -330,6 +332,13 @@ static void next_engine(struct mon *m, bool was_ready, bool crashed)
 				       << (n > MAX_BACKOFF ? MAX_BACKOFF : n));
 }
 
+/* What is asked for is not there, and was not before. */
+static bool hopeless(const struct mon_engine *e, const siginfo_t *si)
+{
+	return !e->was_ready && si->si_code == CLD_EXITED &&
+	       si->si_status == PROC_EXIT_BACKEND;
+}
+
 static void pid_ready(struct loop_src *src, uint32_t revents)
 {
 	struct mon *m = src->arg;
@@ -348,6 +357,11 @@ static void pid_ready(struct loop_src *src, uint32_t revents)
 	mon_model_engine_down(m, crashed);
 	mon_notify_status(m);
 	memset(e->stats, 0, sizeof(*e->stats));
+	if (hopeless(e, &si)) {
+		m->fail = -ENODEV;
+		m->stop = true;
+		return;
+	}
 	next_engine(m, was_ready, crashed);
 }
 

@@ -12,7 +12,9 @@
 #include "log.h"
 #include "monitor.h"
 
-#define TICKS 4 /* looks at the beat in the time that is allowed */
+#define TICKS	  4 /* looks at the beat in the time that is allowed */
+#define START	  6 /* times as long as any work a start may take to a beat */
+#define MINUTE_NS 60000000000ull
 
 /* OOM kills since boot; of whom, the kernel does not say there. */
 static uint64_t count_oom(void)
@@ -42,12 +44,30 @@ void mon_watch_stop(struct mon *m)
 		atomic_store(&m->engine.stats->watched, 0);
 }
 
+/* Has it stood still for longer than @limit? Then it is killed. */
+static bool stuck(struct mon *m, uint64_t limit)
+{
+	struct mon_engine *e = &m->engine;
+	uint64_t now = loop_now();
+
+	if (get(&e->stats->beat) != e->beat) {
+		e->beat = get(&e->stats->beat);
+		e->t_beat = now;
+	}
+	if (now - e->t_beat < limit)
+		return false;
+	log_warnx("engine: no progress in %llu ms, killing it (pid %d)",
+		  (unsigned long long)(limit / 1000000), (int)e->child.pid);
+	e->hung = true;
+	m->ops->kill(e->child.pidfd);
+	return true;
+}
+
 static void look(struct loop_timer *t)
 {
 	struct mon *m = t->arg;
 	struct mon_engine *e = &m->engine;
 	uint64_t limit = m->conf.watchdog_ms * 1000000u;
-	uint64_t now = loop_now();
 
 	if (!get(&e->stats->busy)) {
 		atomic_store(&e->stats->watched, 0);
@@ -56,20 +76,32 @@ static void look(struct loop_timer *t)
 			return;
 		/* It got busy meanwhile, and may have seen that we watch. */
 		atomic_store(&e->stats->watched, 1);
-		e->t_beat = now;
+		e->t_beat = loop_now();
 	}
-	if (get(&e->stats->beat) != e->beat) {
-		e->beat = get(&e->stats->beat);
-		e->t_beat = now;
-	}
-	if (now - e->t_beat < limit) {
+	if (!stuck(m, limit))
 		loop_timer_set(m->loop, t, limit / TICKS);
-		return;
-	}
-	log_warnx("engine: no progress in %llu ms, killing it (pid %d)",
-		  (unsigned long long)m->conf.watchdog_ms, (int)e->child.pid);
-	e->hung = true;
-	m->ops->kill(e->child.pidfd);
+}
+
+/* Opening a backend means a driver, which takes its time, or hangs. */
+static void start(struct loop_timer *t)
+{
+	struct mon *m = t->arg;
+	uint64_t limit = m->conf.watchdog_ms * 1000000u;
+
+	if (!stuck(m, limit * START))
+		loop_timer_set(m->loop, t, limit);
+}
+
+static void watch(struct mon *m, void (*fn)(struct loop_timer *t),
+		  uint64_t first_ns)
+{
+	struct mon_engine *e = &m->engine;
+
+	e->watch.fn = fn;
+	e->watch.arg = m;
+	e->beat = get(&e->stats->beat);
+	e->t_beat = loop_now();
+	loop_timer_set(m->loop, &e->watch, first_ns);
 }
 
 void mon_watch_busy(struct mon *m)
@@ -80,12 +112,7 @@ void mon_watch_busy(struct mon *m)
 	if (!m->conf.watchdog_ms || e->watch.pos)
 		return;
 	atomic_store(&e->stats->watched, 1);
-	e->watch.fn = look;
-	e->watch.arg = m;
-	e->beat = get(&e->stats->beat);
-	e->t_beat = loop_now();
-	loop_timer_set(m->loop, &e->watch,
-		       m->conf.watchdog_ms * 1000000u / TICKS);
+	watch(m, look, m->conf.watchdog_ms * 1000000u / TICKS);
 }
 
 void mon_watch_start(struct mon *m)
@@ -93,6 +120,13 @@ void mon_watch_start(struct mon *m)
 	m->engine.n_oom = count_oom();
 	m->engine.hung = false;
 	m->engine.wrong = false;
+	if (m->conf.watchdog_ms)
+		watch(m, start, m->conf.watchdog_ms * 1000000u);
+}
+
+void mon_watch_ready(struct mon *m)
+{
+	loop_timer_clear(m->loop, &m->engine.watch);
 }
 
 /* What somebody outside sends to end a process. */
@@ -103,6 +137,26 @@ static bool from_outside(int sig)
 	       sig == SIGUSR2;
 }
 
+/*
+ * It died of itself with a GPU in use. If the next ones may use the CPU alone
+ * this says nothing about what it ran; and they will, once it happens often.
+ */
+static bool blame_gpu(struct mon *m)
+{
+	struct mon_engine *e = &m->engine;
+	uint64_t now = loop_now();
+
+	if (!get(&e->stats->device) || strcmp(m->child_conf.backend, "auto"))
+		return false;
+	if (e->t_device && now - e->t_device < MINUTE_NS) {
+		log_warnx("engine: two died with the GPU within a minute, "
+			  "going on with the CPU");
+		strcpy(m->child_conf.backend, "cpu");
+	}
+	e->t_device = now;
+	return true;
+}
+
 bool mon_watch_death(struct mon *m, const siginfo_t *si)
 {
 	struct mon_engine *e = &m->engine;
@@ -110,8 +164,10 @@ bool mon_watch_death(struct mon *m, const siginfo_t *si)
 	bool crashed = true;
 
 	if (si->si_code == CLD_EXITED) {
-		log_warnx("engine: left (pid %d, status %d)", si->si_pid,
-			  si->si_status);
+		if (si->si_status == PROC_EXIT_DEVICE)
+			why = ", the GPU was lost";
+		log_warnx("engine: left (pid %d, status %d%s)", si->si_pid,
+			  si->si_status, why);
 	} else {
 		if (e->hung)
 			why = ", it hung";
@@ -127,5 +183,5 @@ bool mon_watch_death(struct mon *m, const siginfo_t *si)
 	m->n_crashes += crashed;
 	m->n_hangs += e->hung;
 	mon_watch_stop(m);
-	return crashed;
+	return crashed && !blame_gpu(m);
 }

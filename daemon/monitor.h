@@ -154,13 +154,15 @@ struct mon_engine {
 	uint32_t n_quick; /* deaths of itself in a row before READY */
 	uint32_t n_crash; /* and soon after it */
 	uint64_t t_start;
+	bool was_ready; /* one of them got READY */
 	/* mon_watch.c */
 	struct loop_timer watch;
-	uint64_t beat;	 /* as last seen */
-	uint64_t t_beat; /* when it moved */
-	uint64_t n_oom;	 /* the kernel's count of OOM kills then */
-	bool hung;	 /* killed by the watchdog */
-	bool wrong;	 /* killed for what it said */
+	uint64_t beat;	   /* as last seen */
+	uint64_t t_beat;   /* when it moved */
+	uint64_t n_oom;	   /* the kernel's count of OOM kills then */
+	bool hung;	   /* killed by the watchdog */
+	bool wrong;	   /* killed for what it said */
+	uint64_t t_device; /* the last death with a GPU in use */
 	int stats_fd;
 	struct proc_stats *stats;
 	struct mon_out *out;
@@ -340,9 +342,11 @@ void mon_engine_send(struct mon *m, enum proc_type type, const void *body,
 
 /* mon_watch.c */
 void mon_watch_start(struct mon *m); /* a new engine */
+void mon_watch_ready(struct mon *m); /* it has started */
 void mon_watch_busy(struct mon *m);  /* it works and nobody watches */
 void mon_watch_stop(struct mon *m);
-/* Log how it died. Return: of itself, so what it ran may be the cause. */
+/* Log how it died. Return: of itself, so what it ran may be the cause. Not so
+ * when it may have been a GPU, without which the next ones can do. */
 bool mon_watch_death(struct mon *m, const siginfo_t *si);
 
 /* mon_stats.c */
