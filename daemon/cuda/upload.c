@@ -281,14 +281,24 @@ void cu_upload_drop(struct cu_upload *u)
 	}
 }
 
+/* Memory of the caller's is his again when no copy is under way. What cannot be
+ * waited for, at a second try either, is lost. */
+static int wait_copy(struct cu_dev *d, const char *doing, uint64_t bytes)
+{
+	int rc = CU(d, cuStreamSynchronize(d->copy), "%s %llu bytes", doing,
+		    (unsigned long long)bytes);
+
+	if (rc && !d->lost)
+		d->lost = d->drv.cuStreamSynchronize(d->copy);
+	return rc;
+}
+
 int cu_put(struct cu_dev *d, uint64_t dst, const void *src, uint64_t bytes)
 {
 	int rc = CU(d, cuMemcpyHtoDAsync(dst, src, bytes, d->copy),
 		    "putting %llu bytes", (unsigned long long)bytes);
 
-	return rc ? rc
-		  : CU(d, cuStreamSynchronize(d->copy), "putting %llu bytes",
-		       (unsigned long long)bytes);
+	return rc ? rc : wait_copy(d, "putting", bytes);
 }
 
 int cu_get(struct cu_dev *d, void *dst, uint64_t src, uint64_t bytes)
@@ -296,7 +306,5 @@ int cu_get(struct cu_dev *d, void *dst, uint64_t src, uint64_t bytes)
 	int rc = CU(d, cuMemcpyDtoHAsync(dst, src, bytes, d->copy),
 		    "getting %llu bytes", (unsigned long long)bytes);
 
-	return rc ? rc
-		  : CU(d, cuStreamSynchronize(d->copy), "getting %llu bytes",
-		       (unsigned long long)bytes);
+	return rc ? rc : wait_copy(d, "getting", bytes);
 }

@@ -119,6 +119,17 @@ static void graph_free(struct cu_graph *g)
 	free(g);
 }
 
+void graph_drop(struct cu_stream *s)
+{
+	struct cu_graph *g = s->capture;
+	int i;
+
+	for (i = 0; g && i < g->n_branch; i++)
+		g->branch[i]->capture = NULL;
+	if (g)
+		graph_free(g);
+}
+
 int cuStreamEndCapture(struct cu_stream *s, struct cu_graph **out)
 {
 	struct cu_graph *g;

@@ -162,6 +162,9 @@ int cuModuleUnload(struct cu_module *m)
 
 	ENTER(API_CTX);
 	rc = stream_wait_all();
+	/* Kernels of it may run yet, unless nothing runs any more. */
+	if (rc && !dev.sticky)
+		return api_leave(rc);
 	for (i = 0; i < m->p->n_var; i++) {
 		struct mem *v =
 			mem_find((uint64_t)(uintptr_t)m->p->var[i].at, 1);

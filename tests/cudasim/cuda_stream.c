@@ -147,6 +147,7 @@ int cuStreamDestroy_v2(struct cu_stream *s)
 	ENTER(API_CTX);
 	if (stream_of(s) != s)
 		return api_leave(CU_INVALID_HANDLE);
+	graph_drop(s);
 	rc = stream_wait(s);
 	if (!rc) {
 		stream_free(s);

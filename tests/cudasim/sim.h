@@ -201,5 +201,6 @@ void vc_join(uint32_t *to, const uint32_t *from);
 
 int graph_capture(struct cu_stream *s, struct op *op);
 bool graph_joins(struct cu_stream *s, struct cu_event *e);
+void graph_drop(struct cu_stream *s); /* the capture S is in, if any */
 
 #endif
