@@ -7,5 +7,7 @@
 
 int cu_launch_mv(struct cu_launch *l, const struct cu_mul *p,
 		 const struct cu_chip *chip);
+int cu_launch_mm(struct cu_launch *l, const struct cu_mul *p,
+		 const struct cu_chip *chip);
 
 #endif

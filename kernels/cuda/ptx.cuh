@@ -61,6 +61,15 @@ DEV void ldmatrix4(uint32_t r[4], uint32_t row)
 		     : "memory");
 }
 
+/* Two of them, of lanes 0 to 15. */
+DEV void ldmatrix2(uint32_t r[2], uint32_t row)
+{
+	asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
+		     : "=r"(r[0]), "=r"(r[1])
+		     : "r"(row)
+		     : "memory");
+}
+
 /* d = a . b + c of bytes, c being the same in all elements */
 DEV void mma_k32(int d[4], const uint32_t a[4], const uint32_t b[2], int c)
 {

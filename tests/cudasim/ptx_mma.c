@@ -58,21 +58,25 @@ static void mma_float(struct ptx_warp *w, const struct ptx_insn *x)
 
 static void mma_int(struct ptx_warp *w, const struct ptx_insn *x)
 {
+	int l, i, k, n = x->shape[2], a[16][32], b[8][32];
 	uint64_t d[4][32];
-	int l, i, k;
 
+	for (k = 0; k < n; k++) {
+		for (i = 0; i < 16; i++)
+			a[i][k] = byte_at(a_reg(w, x, 1, i, k, 4), k & 3,
+					  x->ty[1]);
+		for (i = 0; i < 8; i++)
+			b[i][k] =
+				byte_at(b_reg(w, x, i, k, 4), k & 3, x->ty[2]);
+	}
 	for (l = 0; l < 32; l++)
 		for (i = 0; i < 4; i++) {
 			int row = (l >> 2) + (i >> 1) * 8;
 			int col = 2 * (l & 3) + (i & 1);
 			uint32_t s = (uint32_t)ptx_row(w, ptx_arg(x, 3, i))[l];
 
-			for (k = 0; k < 32; k++)
-				s += (uint32_t)(byte_at(a_reg(w, x, 1, row, k,
-							      4),
-							k & 3, x->ty[1]) *
-						byte_at(b_reg(w, x, col, k, 4),
-							k & 3, x->ty[2]));
+			for (k = 0; k < n; k++)
+				s += (uint32_t)(a[row][k] * b[col][k]);
 			d[i][l] = s;
 		}
 	for (i = 0; i < 4; i++)
@@ -81,18 +85,21 @@ static void mma_int(struct ptx_warp *w, const struct ptx_insn *x)
 
 void op_mma(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
 {
-	bool wide = x->shape[0] == 16 && x->shape[1] == 8 &&
-		    ptx_count(x, 0) == 4 && ptx_count(x, 1) == 4 &&
-		    ptx_count(x, 2) == 2 && ptx_count(x, 3) == 4;
-	bool is_float = x->ty[0] == T_F32 &&
+	bool is_float = x->ty[0] == T_F32 && x->shape[2] == 16 &&
 			(x->ty[1] == T_BF16 || x->ty[1] == T_F16);
 	bool is_int = x->ty[0] == T_S32 &&
+		      (x->shape[2] == 16 || x->shape[2] == 32) &&
 		      (x->ty[1] == T_S8 || x->ty[1] == T_U8);
+	/* registers of B: 4 bytes each of a column's k, by four lanes */
+	int b = x->shape[2] * (is_float ? 2 : 1) / 16;
+	bool shape = x->shape[0] == 16 && x->shape[1] == 8 &&
+		     ptx_count(x, 0) == 4 && ptx_count(x, 1) == 2 * b &&
+		     ptx_count(x, 2) == b && ptx_count(x, 3) == 4;
 
 	(void)ex;
-	if (wide && x->shape[2] == 16 && is_float)
+	if (shape && is_float)
 		mma_float(w, x);
-	else if (wide && x->shape[2] == 32 && is_int)
+	else if (shape && is_int)
 		mma_int(w, x);
 	else
 		ptx_fault(w, x, -1, ERR_FAILED,

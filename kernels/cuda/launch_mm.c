@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* launch_mm.c - geometry of the products for many tokens, mm.cu. */
+#include <errno.h>
+
+#include "../shape.h"
+#include "launch_mul.h"
+#include "mm.h"
+
+enum {
+#define SHAPE(name, ...) SHAPE_##name,
+	MM_SHAPES(SHAPE, )
+#undef SHAPE
+		SHAPE_N,
+};
+
+static const struct tile {
+	uint32_t panels, tokens, kb, stages, threads, work;
+} tiles[SHAPE_N] = {
+#define SHAPE(name, mt, wn, warps_m, warps_n, kb, stages, per_sm, work, ...) \
+	[SHAPE_##name] = {                                                   \
+		(mt) * (warps_m), 8 * (wn) * (warps_n),	      kb,            \
+		stages,		  32 * (warps_m) * (warps_n), work           \
+	},
+	MM_SHAPES(SHAPE, )
+#undef SHAPE
+};
+
+static const uint16_t kernels[FMT_N][SHAPE_N] = {
+#define FLOAT_FMT(id, ggml, bytes, to, from)
+#define QUANT_FMT(id, ggml, x, block, lo, hi, group, kind) \
+	[FMT_##id] = { CU_mm_wide_##x, CU_mm_slim_##x },
+#include "../quant.def"
+};
+
+static uint32_t up(uint32_t n, uint32_t to)
+{
+	return (n + to - 1) / to;
+}
+
+static uint32_t smem_of(const struct tile *t, const struct shape *s)
+{
+	uint32_t bits = s->lo + s->hi, groups = ACT_BLOCK / s->group;
+	bool min = s->kind != SHAPE_OFF;
+
+	return MM_BYTES(t->panels, t->tokens, t->kb, t->stages, bits, groups,
+			min);
+}
+
+/* The tiles that keep the busiest multiprocessor the shortest. */
+static int choose(const struct cu_mat *m, uint32_t n,
+		  const struct cu_chip *chip)
+{
+	uint64_t least = UINT64_MAX, cost;
+	int i, best = 0;
+
+	for (i = 0; i < SHAPE_N; i++) {
+		const struct tile *t = &tiles[i];
+
+		cost = (uint64_t)up(m->rows, t->panels * MAT_PANEL) *
+		       up(n, t->tokens);
+		cost = (cost + chip->sms - 1) / chip->sms * t->work;
+		if (cost < least && smem_of(t, &shapes[m->fmt]) <= chip->smem) {
+			least = cost;
+			best = i;
+		}
+	}
+	return best;
+}
+
+static int quantised(struct cu_launch *l, const struct cu_chip *chip)
+{
+	const struct cu_mat *m = &l->p.mul.m[0];
+	const struct shape *s = &shapes[m->fmt];
+	int shape = choose(m, l->p.mul.n, chip);
+	const struct tile *t = &tiles[shape];
+
+	l->kernel = kernels[m->fmt][shape];
+	l->grid[0] = up(l->p.mul.n, t->tokens);
+	l->grid[1] = up(m->rows, t->panels * MAT_PANEL);
+	l->block = t->threads;
+	l->smem = smem_of(t, s);
+	if (l->p.mul.in != CU_IN_ACT || m->cols % fmt_info[m->fmt].block ||
+	    l->smem > chip->smem || l->grid[1] > UINT16_MAX)
+		return -ENOTSUP;
+	return 0;
+}
+
+int cu_launch_mm(struct cu_launch *l, const struct cu_mul *p,
+		 const struct cu_chip *chip)
+{
+	uint32_t i;
+	int rc;
+
+	if (p->glu)
+		return -ENOTSUP;
+	for (i = 0; i < p->n_mats; i++) {
+		l[i] = (struct cu_launch){
+			.pdl = chip->cc >= 90,
+			.grid = { 1, 1, 1 },
+			.p.mul = *p,
+		};
+		l[i].p.mul.n_mats = 1;
+		l[i].p.mul.m[0] = p->m[i];
+		l[i].p.mul.bias[0] = p->bias[i];
+		l[i].p.mul.out[0] = p->out[i];
+		if (!mat_wants_q8((enum fmt)p->m[i].fmt))
+			return -ENOTSUP;
+		rc = quantised(&l[i], chip);
+		if (rc)
+			return rc;
+	}
+	return (int)p->n_mats;
+}
