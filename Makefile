@@ -205,8 +205,9 @@ $(O)/kernels/cuda/%.fatbin: kernels/cuda/%.cu tests/nvcc.sh
 # What holds it in the programs; empty without a compiler.
 $(O)/kernels/cuda/code.S: $(CUDA_BIN) $(CUDA_CU)
 	$(Q)mkdir -p $(@D)
-	$(Q){ echo '.section .note.GNU-stack,"",%progbits'; echo .section .rodata; \
+	$(Q){ echo '.section .note.GNU-stack,"",%progbits'; \
 	for f in $(CUDA_CU:kernels/cuda/%.cu=%); do \
+		echo ".section .rodata.cu_$$f, \"a\""; \
 		echo ".balign 64"; \
 		echo ".globl cu_$${f}_begin, cu_$${f}_end"; \
 		echo "cu_$${f}_begin:"; \
@@ -241,8 +242,12 @@ comma := ,
 D_LIBS := $(O)/libdaemon.a $(O)/libkernels.a $(O)/libhearth.a
 $(O)/hearthd: $(O)/daemon/main.o $(D_LIBS)
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_D)
-$(O)/hearth: $(call obj,$(TOOL_SRC) daemon/gpu.c kernels/cpu.c) $(O)/libhearth.a
-	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_T)
+# Of the daemon it has how devices are found; of the kernels, those that measure.
+$(O)/hearth: $(call obj,$(TOOL_SRC) daemon/gpu.c daemon/log.c kernels/cpu.c \
+		$(addprefix daemon/cuda/,driver.c device.c arena.c \
+			code.c upload.c)) \
+		$(O)/kernels/cuda/code.o $(O)/libhearth.a
+	$(call say,LD,$@)$(CC) -o $@ $^ -Wl,--gc-sections $(ALL_LDFLAGS) $(LIBS_T)
 
 bins-tests: $(CHECKS:%=$(O)/tests/%) $(HELPERS:%=$(O)/tests/%) \
 	$(VM_TESTS:%=$(O)/tests/vm/%) $(CUDASIM) $(CUDASIM_PTX) \

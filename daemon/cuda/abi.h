@@ -70,7 +70,10 @@ enum cu_result {
 
 /* Of a device: cuDeviceGetAttribute. */
 enum cu_dev_attr {
+	CU_DEV_CLOCK_KHZ = 13, /* the highest */
 	CU_DEV_SMS = 16,
+	CU_DEV_MEMORY_KHZ = 36,
+	CU_DEV_BUS_BITS = 37,
 	CU_DEV_L2_BYTES = 38,
 	CU_DEV_COPY_ENGINES = 40,
 	CU_DEV_MAJOR = 75,

@@ -368,8 +368,8 @@ want 0 "$hearth" bench -p 0 -n 4 -r 1 $m
 prints "tg4"
 want 1 "$hearth" bench -p 100000 -r 1 $m
 want 0 "$hearth" bench ipc --count 1000
-want 0 "$hearth" bench hw --json
-is_json 'd[0]["threads"] == 1 and d[0]["read_4k_bytes_per_s"] > 1e8'
+want 0 "$hearth" bench hw --json --device none
+is_json 'd["gpu"] is None and d["memory"][0]["threads"] == 1 and d["memory"][0]["read_4k_bytes_per_s"] > 1e8'
 
 # ---- completion: the script works in a shell
 want 0 "$hearth" completion bash

@@ -12,7 +12,7 @@ _hearth_options() {
 	load) echo "--help --ctx" ;;
 	stop) echo "--help --all --evict" ;;
 	tokenize) echo "--help --pieces --count --decode --no-special --no-bos --json" ;;
-	bench) echo "--help --prompt --gen --reps --batch --depth --ctx --count --json" ;;
+	bench) echo "--help --prompt --gen --reps --batch --depth --ctx --count --device --bytes --json" ;;
 	pull) echo "--help --dir --sha256 --tries --force --dry-run" ;;
 	doctor) echo "--help --json" ;;
 	version) echo "--help" ;;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_hw.c - hearth bench hw: how fast memory can be read.
+ * bench_hw.c - hearth bench hw: how fast memory can be read, and a GPU if there
+ * is one (bench_gpu.c).
  *
  * Decoding one token reads every weight once, so this rate bounds it.
  */
@@ -130,48 +131,62 @@ static double best_of(const uint8_t *p, unsigned n)
 	return best;
 }
 
-int bench_hw(bool json)
+/* The host's memory: rows of the table and of @list. */
+static int bench_memory(struct table *t, json_t *list)
 {
-	static const char *const head[] = { "THREADS", "4K PAGES", "2M PAGES" };
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	uint8_t *small = map_buffer(false), *huge = map_buffer(true);
 	unsigned n, max = cpus < 1	       ? 1
 			  : cpus > THREADS_MAX ? THREADS_MAX
 					       : (unsigned)cpus;
-	json_t *list = json_array();
-	struct table t;
 	double s, l;
 
 	if (!small || !huge) {
 		tool_err("bench hw: no memory for two buffers of %llu MiB",
 			 BUF_BYTES >> 20);
-		json_decref(list);
-		return EXIT_FAIL;
+		return -ENOMEM;
 	}
-	table_init(&t, head, N_ELEM(head), 7);
-	for (n = 1; n <= max; n = n == max	? n + 1
-				  : n * 2 > max ? max
-						: n * 2) {
+	for (n = 1; n <= max && !tool_interrupted; n = n == max	     ? n + 1
+						       : n * 2 > max ? max
+								     : n * 2) {
 		s = best_of(small, n);
 		l = best_of(huge, n);
-		table_cell(&t, "%u", n);
-		table_cell(&t, "%.1f GB/s", s / 1e9);
-		table_cell(&t, "%.1f GB/s", l / 1e9);
+		table_cell(t, "%u", n);
+		table_cell(t, "%.1f GB/s", s / 1e9);
+		table_cell(t, "%.1f GB/s", l / 1e9);
 		json_array_append_new(list,
 				      json_pack("{s:i, s:f, s:f}", "threads",
 						(int)n, "read_4k_bytes_per_s",
 						s, "read_2m_bytes_per_s", l));
 	}
-	if (json) {
-		json_dumpf(list, stdout,
-			   JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-		putchar('\n');
-	} else {
-		table_print(&t, stdout);
-	}
-	table_fini(&t);
-	json_decref(list);
 	munmap(small, BUF_BYTES);
 	munmap(huge, BUF_BYTES);
-	return EXIT_OK;
+	return tool_interrupted ? -EINTR : 0;
+}
+
+int bench_hw(const char *device, uint64_t bytes, bool json)
+{
+	static const char *const head[] = { "THREADS", "4K PAGES", "2M PAGES" };
+	json_t *list = json_array(), *gpu = NULL, *all;
+	struct table t;
+	int rc;
+
+	table_init(&t, head, N_ELEM(head), 7);
+	rc = bench_memory(&t, list);
+	if (!json)
+		table_print(&t, stdout);
+	table_fini(&t);
+	fflush(stdout);
+	if (!rc && !(device && !strcmp(device, "none")))
+		rc = bench_gpu(device, bytes, json, &gpu);
+	all = json_pack("{s:o, s:o?}", "memory", list, "gpu", gpu);
+	if (json) {
+		json_dumpf(all, stdout,
+			   JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+		putchar('\n');
+	}
+	json_decref(all);
+	if (rc == -EINTR)
+		return EXIT_INTR;
+	return rc ? EXIT_FAIL : EXIT_OK;
 }

@@ -27,6 +27,8 @@ struct args {
 	uint64_t depth;
 	uint64_t ctx;
 	uint64_t count;
+	uint64_t bytes;
+	const char *device;
 	bool json;
 };
 
@@ -46,6 +48,10 @@ const struct opt opts_bench[] = {
 	  "context to load the model with" },
 	{ 0, "count", "N", OPT_U64, offsetof(struct args, count), 1, 1e9,
 	  "bench ipc: so many round trips (default 1000000)" },
+	{ 0, "device", "GPU", OPT_STR, offsetof(struct args, device), 0, 0,
+	  "bench hw: index, UUID or PCI address of a GPU, or none" },
+	{ 0, "bytes", "N", OPT_U64, offsetof(struct args, bytes), 4096, 1e12,
+	  "bench hw: size of a buffer on the GPU (default 2 GiB)" },
 	{ 0, "json", NULL, OPT_FLAG, offsetof(struct args, json), 0, 0,
 	  "print JSON" },
 	{ .type = OPT_END },
@@ -328,7 +334,7 @@ int cmd_bench(const struct cmd *c, int argc, char **argv)
 		a.depth = 1;
 	term_catch_int();
 	if (n == 1 && !strcmp(argv[0], "hw"))
-		return bench_hw(a.json);
+		return bench_hw(a.device, a.bytes, a.json);
 	ipc = n == 1 && !strcmp(argv[0], "ipc");
 	rc = tool_connect_for(&b.h, (const char *const *)argv,
 			      ipc ? 0 : (size_t)n);

@@ -18,6 +18,8 @@
 
 #include <hearth.h>
 
+struct json_t;
+
 enum tool_exit {
 	EXIT_OK = 0,
 	EXIT_FAIL = 1,
@@ -227,8 +229,14 @@ void tool_no_model(const char *name, const char *near);
 
 /* Round trips through the rings beside a unix socket (bench_ipc.c). */
 int bench_ipc(struct hearth *h, uint64_t n, bool json);
-/* Memory read bandwidth by thread count (bench_hw.c). */
-int bench_hw(bool json);
+/* Memory read bandwidth by thread count, and a GPU: @device as for bench_gpu(),
+ * or "none" (bench_hw.c). */
+int bench_hw(const char *device, uint64_t bytes, bool json);
+/* A GPU by index, UUID or PCI address; NULL: the first, if any. @bytes of a
+ * buffer on it, 0 for enough. *out is what was found, NULL without a GPU.
+ * Returns 0 or -errno after an error text (bench_gpu.c). */
+int bench_gpu(const char *device, uint64_t bytes, bool json,
+	      struct json_t **out);
 /* Best read rate in bytes a second, measured in about @ms; 0 on failure. */
 double bench_read_rate(unsigned threads, unsigned ms);
 

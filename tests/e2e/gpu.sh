@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# gpu.sh - what measures and checks GPUs, run in the simulator: each part works,
+# and no figure is printed that could be taken for one.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/daemon.inc"
+
+sim=$O/tests/cudasim
+if [ ! -e "$O/kernels/cuda/hw.fatbin" ]; then
+	echo "no nvcc here: there are no kernels to measure with"
+	exit 77
+fi
+
+# ---- hearth bench hw
+LD_LIBRARY_PATH=$sim "$O/hearth" bench hw --device 0 --bytes 100000 \
+	>"$t/out" 2>&1 || fail "bench hw: $(cat "$t/out")"
+grep -q 'simulator' "$t/out" || fail "bench hw does not say it is simulated"
+sed -n '/^GPU /,$p' "$t/out" >"$t/rows"
+n=$(wc -l <"$t/rows")
+[ "$n" -ge 29 ] || fail "bench hw: $n lines of measurements"
+if grep -E 'GB/s|ms/GiB| us( |$)' "$t/rows"; then
+	fail "bench hw prints rates of a simulator"
+fi
+LD_LIBRARY_PATH=$sim "$O/hearth" bench hw --json >"$t/json" 2>"$t/why" ||
+	fail "bench hw --json: $(cat "$t/why")"
+python3 - "$t/json" <<'PY'
+import json, sys
+
+g = json.load(open(sys.argv[1]))['gpu']
+assert g['simulated'] and g['sm'] == 90 and g['cuda_version'] == 13000, g
+rows = {r['key']: r for r in g['rows']}
+assert not any('value' in r for r in g['rows']), rows
+must = {'read', 'copy', 'copy_driver', 'register_4k', 'upload_4k', 'upload_sealed', 'upload_pageable',
+        'download_pinned', 'gap', 'gap_pdl', 'node', 'node_pdl', 'host_launch', 'host_graph',
+        'trip_looking', 'trip_asleep', 'flag'}
+assert must <= {k for k, r in rows.items() if r['ran']}, must - set(rows)
+PY
+
+# A device that is not there, or that fails, is an error where it was asked for.
+run_sim() { LD_LIBRARY_PATH=$sim "$@" >"$t/out" 2>"$t/why"; }
+if run_sim "$O/hearth" bench hw --device 1; then
+	fail "bench hw measures device 1 of one"
+fi
+grep -q 'no device 1' "$t/why" || fail "device 1: $(cat "$t/why")"
+if CUDASIM_FAIL=cuMemHostAlloc#1:OUT_OF_MEMORY run_sim "$O/hearth" bench hw; then
+	fail "bench hw does without pinned memory"
+fi
+grep -q 'cuMemHostAlloc.*OUT_OF_MEMORY' "$t/why" || fail "$(cat "$t/why")"
+CUDASIM_FAIL=cuInit#1:NO_DEVICE run_sim "$O/hearth" bench hw ||
+	fail "bench hw fails because there is no GPU"
+grep -q 'no GPU is measured: .*NO_DEVICE' "$t/why" || fail "$(cat "$t/why")"
