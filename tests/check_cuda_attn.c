@@ -481,6 +481,32 @@ START_TEST(few_tokens)
 }
 END_TEST
 
+START_TEST(many_tokens)
+{
+	static const struct attn_case cases[] = {
+		/* clang-format off */
+		{ { { 0, 9 } }, 64, 1, 1, 0, 0, true, false },
+		{ { { 0, 40 } }, 64, 3, 1, 0, 0, false, false },
+		{ { { 500, 16 }, { 20, 1 }, { 0, 3 } }, 64, 4, 2, 0, 0, true, false },
+		{ { { 250, 17 } }, 128, 4, 1, 0, 0, true, false },
+		{ { { 800, 9 } }, 64, 7, 1, 0, 0, false, false },
+		{ { { 240, 20 } }, 80, 4, 2, 50, 0, true, false },
+		{ { { 500, 20 } }, 64, 2, 1, 256, 0, true, false },
+		{ { { 570, 9 }, { 10, 9 } }, 96, 2, 1, 300, 0, false, true },
+		{ { { 270, 9 } }, 256, 8, 1, 0, 0, true, false },
+		{ { { 33, 10 } }, 512, 2, 1, 0, 0, false, false },
+		{ { { 3, 20 } }, 128, 16, 1, 7, 0, true, true },
+		{ { { 30, 9 } }, 8, 5, 1, 0, 0, true, false },
+		/* clang-format on */
+	};
+	size_t i;
+
+	begin(_i);
+	for (i = 0; i < COUNT(cases); i++)
+		attn(&cases[i]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cuda attn");
@@ -489,6 +515,7 @@ int main(void)
 	tcase_set_timeout(c, 60);
 	tcase_add_loop_test(c, ropes, 1, 3);
 	tcase_add_loop_test(c, few_tokens, 1, 3);
+	tcase_add_loop_test(c, many_tokens, 1, 3);
 	suite_add_tcase(s, c);
 	return cuda_main(s);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* launch_attn.c - geometry of the kernels of attn.cu. */
+/* launch_attn.c - geometry of attn.cu and attn_many.cu. */
 #include <errno.h>
 
 #include "../mat.h"
@@ -20,16 +20,43 @@ static void few(struct cu_launch *l, const struct cu_attn *p)
 	l->smem = FEW_SMEM(p->kv.head_dim, p->n_head / p->kv.n_head_kv);
 }
 
+static uint32_t up(uint32_t n, uint32_t to)
+{
+	return (n + to - 1) / to;
+}
+
+/* A block a piece and as many heads as make its warps' queries. */
+static void many(struct cu_launch *l, const struct cu_attn *p)
+{
+	uint32_t dim = p->kv.head_dim, rows = MANY_ROWS(dim);
+	uint32_t group = p->n_head / p->kv.n_head_kv;
+	uint32_t parts = up(group, MANY_WARPS * rows / CU_PIECE);
+	uint32_t warps = up(up(group, parts) * CU_PIECE, rows);
+
+	l->kernel = dim <= 64	 ? CU_attn_64
+		    : dim <= 128 ? CU_attn_128
+		    : dim <= 256 ? CU_attn_256
+				 : CU_attn_512;
+	l->block = warps * WARP;
+	l->grid[0] = p->n_pieces;
+	l->grid[1] = p->kv.n_head_kv * parts;
+	l->grid[2] = 1;
+	l->smem = MANY_SMEM(dim, warps);
+}
+
 int cu_launch_attn(struct cu_launch *l, const struct cu_attn *p,
 		   const struct cu_chip *chip)
 {
 	uint32_t dim = p->kv.head_dim;
 
 	if (dim % 8 || dim > VEC_ATTN_DIM || (p->act && dim % ACT_BLOCK) ||
-	    p->n_head / p->kv.n_head_kv > GROUP_MAX || p->n > CU_FEW)
+	    p->n_head / p->kv.n_head_kv > GROUP_MAX)
 		return -ENOTSUP;
 	l->p.attn = *p;
 	l->pdl = 1;
-	few(l, p);
+	if (p->n <= CU_FEW)
+		few(l, p);
+	else
+		many(l, p);
 	return l->smem + SMEM_OWN > chip->smem ? -ENOTSUP : 1;
 }
