@@ -186,6 +186,9 @@ $(O)/kernels/%.o: EXTRA2 := -O3
 $(O)/libclient/%.o: EXTRA2 := -fPIC -fvisibility=hidden -Ilibclient/include
 $(O)/tools/%.o $(O)/tests/%.o: EXTRA2 := -Ilibclient/include
 $(O)/tests/cudasim/%.o: EXTRA2 := -fPIC -fvisibility=hidden -fwrapv
+# NVIDIA's header is compared with, where there is one, and used by nothing.
+$(O)/tests/check_cuda_abi.o: EXTRA := $(if $(NVCC),-isystem \
+	$(patsubst %/bin/nvcc,%/include,$(realpath $(NVCC))))
 
 $(O)/%.o: %.c $(O)/.flags
 	$(Q)mkdir -p $(@D)
