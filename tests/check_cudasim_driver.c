@@ -193,6 +193,85 @@ START_TEST(registered)
 }
 END_TEST
 
+/* Two registrations are not one, and what is read-only is registered so. */
+START_TEST(registered_in_pieces)
+{
+	const size_t page = 4096;
+	char *p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t at;
+
+	rig_init(1);
+	at = zeros();
+	OK(cuMemHostRegister_v2(p, page, 0));
+	ck_assert_int_eq(cu.cuMemcpyHtoD_v2(at, p + page - 8, 16),
+			 CU_INVALID_VALUE);
+	OK(cuMemHostRegister_v2(p + page, page, 0));
+	ck_assert_int_eq(cu.cuMemcpyHtoD_v2(at, p + page - 8, 16),
+			 CU_INVALID_VALUE);
+	OK(cuMemcpyHtoD_v2(at, p + page - 8, 8));
+	OK(cuMemHostUnregister(p));
+	OK(cuMemHostUnregister(p + page));
+	ck_assert_int_eq(mprotect(p + page, page, PROT_READ), 0);
+	ck_assert_int_eq(cu.cuMemHostRegister_v2(p, 2 * page, 0),
+			 CU_INVALID_VALUE);
+	OK(cuMemHostRegister_v2(p, page, 0));
+	OK(cuMemHostRegister_v2(p + page, page, CU_HOST_READ_ONLY));
+	OK(cuMemHostUnregister(p + page));
+	setenv("CUDASIM_ATTR", "113=0", 1);
+	ck_assert_int_eq(cu.cuMemHostRegister_v2(p + page, page,
+						 CU_HOST_READ_ONLY),
+			 CU_NOT_SUPPORTED);
+}
+END_TEST
+
+/* What a program leaves behind is told when it goes. */
+START_TEST(left_behind)
+{
+	struct cu_stream *s[2];
+	struct cu_event *e[2];
+	struct cu_graph *g;
+	struct cu_exec *x;
+	uint64_t at;
+
+	rig_init(1);
+	OK(cuStreamCreate(&s[0], 1));
+	OK(cuStreamCreate(&s[1], 1));
+	OK(cuEventCreate(&e[0], 0));
+	OK(cuEventCreate(&e[1], 0));
+	at = dev_new(64);
+	/* a capture that was not ended goes with its stream */
+	OK(cuStreamBeginCapture_v2(s[0], 0));
+	OK(cuMemsetD8Async(at, 0, 64, s[0]));
+	OK(cuStreamDestroy_v2(s[0]));
+	OK(cuStreamBeginCapture_v2(s[1], 0));
+	OK(cuMemsetD8Async(at, 0, 64, s[1]));
+	OK(cuStreamEndCapture(s[1], &g));
+	OK(cuGraphInstantiateWithFlags(&x, g, 0));
+	OK(cuEventDestroy_v2(e[0]));
+	OK(cuDevicePrimaryCtxRelease_v2(0));
+	ck_assert_msg(strstr(said(), "the context is released with 1 stream, "
+				     "1 event, 1 graph, 1 executable graph, "
+				     "1 piece of memory") != NULL,
+		      "%s", said());
+}
+END_TEST
+
+START_TEST(nothing_left_behind)
+{
+	struct cu_stream *s;
+	uint64_t at;
+
+	rig_init(1);
+	OK(cuStreamCreate(&s, 1));
+	at = dev_new(64);
+	OK(cuMemFree_v2(at));
+	OK(cuStreamDestroy_v2(s));
+	OK(cuDevicePrimaryCtxRelease_v2(0));
+	ck_assert_str_eq(said(), "");
+}
+END_TEST
+
 static void set_int(void *p)
 {
 	*(volatile int *)p = 7;
@@ -529,6 +608,9 @@ static Suite *suite(void)
 	tcase_add_loop_test(t, one_address_space, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, pinned_is_read_late, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, registered, 1, 1 + SEEDS);
+	tcase_add_test(t, registered_in_pieces);
+	tcase_add_test(t, left_behind);
+	tcase_add_test(t, nothing_left_behind);
 	tcase_add_loop_test(t, events, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, graphs, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, graph_without_join, 1, 1 + SEEDS);
