@@ -5,7 +5,5 @@
 #include "backend.h"
 
 const struct backend_ops *const backends[] = {
-	&backend_cpu,
-	&backend_oracle,
-	NULL,
+	&backend_auto, &backend_cuda, &backend_cpu, &backend_oracle, NULL,
 };

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check_cuda_backend.c - tiny models through the CUDA backend, in the
+ * simulator: logits and hidden states have the bits of the CPU backend's,
+ * however the work is cut; sizes are what was said; failures are told.
+ */
+#include <check.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../daemon/cuda/cuda.h"
+#include "tiny_model.h"
+#include "load.h"
+
+#define MAX_TOKENS 48
+#define MAX_SEQS   6
+#define BLOCKS	   12 /* of a sequence */
+#define POSITIONS  (BLOCKS * KV_BLOCK)
+
+static const struct backend_conf conf = {
+	.n_threads = 2,
+	.cpu_level = -1,
+	.max_tokens = MAX_TOKENS,
+	.max_seqs = MAX_SEQS,
+	.max_out = MAX_TOKENS,
+};
+
+/* A model in one of the backends. */
+struct side {
+	const struct backend_ops *ops;
+	struct backend *be;
+	struct backend_model *m;
+};
+
+/* Both of them, and what every sequence has had. */
+struct rig {
+	struct tiny t;
+	struct side cpu;
+	struct side gpu;
+	uint32_t blocks[MAX_SEQS][BLOCKS];
+	uint32_t pos[MAX_SEQS];
+	uint64_t rng;
+};
+
+static void open_driver(void)
+{
+	const char *lib = getenv("HEARTH_CUDA");
+	char exe[2048], path[4096];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	ck_assert_int_gt(n, 0);
+	exe[n] = 0;
+	snprintf(path, sizeof(path), "%s/cudasim/libcuda.so.1", dirname(exe));
+	/* By its name it is then found for whoever opens it. */
+	ck_assert_msg(dlopen(lib ? lib : path, RTLD_NOW) != NULL, "%s",
+		      dlerror());
+}
+
+static int side_load(struct side *s, const struct tiny *t, char why[160])
+{
+	struct backend_progress pg = { 0 };
+
+	return load_model(s->ops, s->be, &t->im, &t->fd, 1, &pg, &s->m, why);
+}
+
+static void side_open(struct side *s, const struct backend_ops *ops,
+		      const struct tiny *t)
+{
+	struct backend_conf c = conf;
+	char why[160] = "";
+
+	c.why = why;
+	s->ops = ops;
+	ck_assert_msg(!ops->open(&s->be, &c), "%s: %s", ops->name, why);
+	ck_assert_msg(!side_load(s, t, why), "%s: %s", ops->name, why);
+	ck_assert_int_eq(ops->kv_alloc(s->m, MAX_SEQS * BLOCKS), 0);
+}
+
+static void side_close(struct side *s)
+{
+	s->ops->unload(s->be, s->m);
+	s->ops->close(s->be);
+}
+
+static void rig_open(struct rig *r, const struct image_hparams *hp, enum fmt f)
+{
+	uint32_t i, j;
+
+	memset(r, 0, sizeof(*r));
+	r->rng = 7;
+	open_driver();
+	tiny_make(&r->t, hp, f, 42 + f);
+	side_open(&r->cpu, &backend_cpu, &r->t);
+	side_open(&r->gpu, &backend_cuda, &r->t);
+	for (i = 0; i < MAX_SEQS; i++)
+		for (j = 0; j < BLOCKS; j++)
+			r->blocks[i][j] =
+				(i + j * MAX_SEQS) * 7 % (MAX_SEQS * BLOCKS);
+}
+
+static void rig_close(struct rig *r)
+{
+	side_close(&r->cpu);
+	side_close(&r->gpu);
+	tiny_free(&r->t);
+}
+
+static void same(const float *got, const float *want, size_t n,
+		 const char *what, const struct batch *b)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (memcmp(&got[i], &want[i], sizeof(*got)))
+			ck_abort_msg("%s %zu of %zu is %a, not %a (%u tokens, "
+				     "%u outputs)",
+				     what, i, n, (double)got[i],
+				     (double)want[i], b->n_tokens, b->n_out);
+}
+
+static void step(struct rig *r, struct batch *b)
+{
+	struct batch g = *b;
+
+	ck_assert_int_eq(r->cpu.ops->step(r->cpu.m, b), 0);
+	ck_assert_int_eq(r->gpu.ops->step(r->gpu.m, &g), 0);
+	same(g.logits, b->logits, (size_t)b->n_logits * r->t.hp.n_vocab,
+	     "logit", b);
+	same(g.hidden, b->hidden, (size_t)b->n_out * r->t.hp.n_embd, "hidden",
+	     b);
+}
+
+/* Room for a batch. */
+struct work {
+	uint32_t tokens[MAX_TOKENS];
+	uint32_t out[MAX_TOKENS];
+	struct batch_seq seqs[MAX_SEQS];
+	struct batch b;
+};
+
+static void work_init(struct work *w)
+{
+	memset(w, 0, sizeof(*w));
+	w->b.tokens = w->tokens;
+	w->b.out_rows = w->out;
+	w->b.seqs = w->seqs;
+}
+
+/* @n more tokens of a sequence, the last @n_out of which are wanted. */
+static void add(struct rig *r, struct work *w, uint32_t seq, uint32_t n,
+		uint32_t n_out)
+{
+	struct batch *b = &w->b;
+	uint32_t i;
+
+	ck_assert_uint_le(r->pos[seq] + n, POSITIONS);
+	w->seqs[b->n_seqs++] = (struct batch_seq){ .first = b->n_tokens,
+						   .n = n,
+						   .pos = r->pos[seq],
+						   .blocks = r->blocks[seq] };
+	for (i = 0; i < n; i++) {
+		if (n - i <= n_out)
+			w->out[b->n_out++] = b->n_tokens;
+		w->tokens[b->n_tokens++] = tiny_rnd(&r->rng) % r->t.hp.n_vocab;
+	}
+	b->n_logits = b->n_out;
+	r->pos[seq] += n;
+}
+
+static void one(struct rig *r, uint32_t seq, uint32_t n, uint32_t n_out)
+{
+	struct work w;
+
+	work_init(&w);
+	add(r, &w, seq, n, n_out);
+	step(r, &w.b);
+}
+
+/* ---------------------------------------------------------------- equality */
+
+static const struct {
+	uint32_t arch;
+	enum fmt f;
+} models[] = {
+	{ ARCH_llama, FMT_Q4_0 },
+	{ ARCH_qwen2, FMT_Q8_0 },
+	{ ARCH_qwen3, FMT_Q4_K },
+	{ ARCH_gemma3, FMT_Q6_K },
+};
+
+/* Prompts in chunks, single tokens, several sequences, all in one. */
+START_TEST(equal)
+{
+	struct image_hparams hp = tiny_hparams(models[_i].arch);
+	struct work w;
+	struct rig r;
+	uint32_t i;
+
+	rig_open(&r, &hp, models[_i].f);
+	one(&r, 0, 1, 1);
+	one(&r, 0, 5, 5);
+	one(&r, 1, 33, 1);
+	one(&r, 1, 1, 1);
+	one(&r, 2, 8, 0);
+	one(&r, 2, 9, 9);
+	for (i = 0; i < 2; i++) {
+		work_init(&w);
+		add(&r, &w, 0, 1, 1);
+		add(&r, &w, 1, 1, 1);
+		add(&r, &w, 2, 2, 1);
+		add(&r, &w, 3, 3, 2);
+		step(&r, &w.b);
+	}
+	work_init(&w);
+	add(&r, &w, 4, 17, 0);
+	add(&r, &w, 1, 1, 1);
+	add(&r, &w, 3, 20, 3);
+	w.b.n_logits = 1;
+	step(&r, &w.b);
+	rig_close(&r);
+}
+END_TEST
+
+/* Beyond a span of attention, and beyond what is rotated at a time. */
+START_TEST(spans)
+{
+	struct image_hparams hp = tiny_hparams(_i ? ARCH_gemma3 : ARCH_llama);
+	struct rig r;
+	uint32_t i;
+
+	hp.n_layer = _i ? 2 : 1;
+	hp.swa_period = 2;
+	rig_open(&r, &hp, FMT_Q8_0);
+	for (i = 0; i < 5; i++)
+		one(&r, 0, MAX_TOKENS, 1);
+	one(&r, 0, 15, 1);
+	one(&r, 0, 3, 3);
+	one(&r, 0, 1, 1);
+	one(&r, 0, 17, 2);
+	one(&r, 0, 2, 2);
+	rig_close(&r);
+}
+END_TEST
+
+/* A step like one before is replayed, and one that is not is captured. */
+START_TEST(graphs)
+{
+	struct image_hparams hp = tiny_hparams(ARCH_llama);
+	struct rig r;
+	uint32_t i;
+
+	hp.n_layer = 1;
+	rig_open(&r, &hp, FMT_Q4_0);
+	for (i = 0; i < 4; i++)
+		one(&r, i % 2, 1, 1);
+	ck_assert_uint_eq(r.gpu.m->n_captured, 1);
+	one(&r, 0, 2, 1);
+	one(&r, 0, 2, 2);
+	one(&r, 1, 2, 2);
+	ck_assert_uint_eq(r.gpu.m->n_captured, 3);
+	one(&r, 1, 9, 1);
+	ck_assert_uint_eq(r.gpu.m->n_captured, 3);
+	/* The oldest makes room, and comes back. */
+	for (i = 0; i < CUDA_GRAPHS; i++)
+		r.gpu.m->graph[i].key.n_out += 100;
+	one(&r, 0, 1, 1);
+	ck_assert_uint_eq(r.gpu.m->n_captured, 4);
+	rig_close(&r);
+}
+END_TEST
+
+/* -------------------------------------------------------- sizes, failures */
+
+/* What is said without a device is what it takes. */
+START_TEST(sizes)
+{
+	struct image_hparams hp = tiny_hparams(ARCH_gemma3);
+	struct cuda_context ctx;
+	struct backend_info info;
+	struct cuda_plan p;
+	struct weights w;
+	struct tape tape;
+	const struct cu_dev *d;
+	struct rig r;
+	char why[160];
+
+	rig_open(&r, &hp, FMT_Q4_K);
+	ck_assert_int_eq(tape_build(&tape, &r.t.im, why), 0);
+	ck_assert_int_eq(weights_measure(&w, &r.t.im, &tape, why), 0);
+	ck_assert_int_eq(cuda_plan_build(&p, &r.t.im, &tape, &w, &conf, why),
+			 0);
+	cuda_plan_context(&p, MAX_SEQS * BLOCKS, &ctx);
+	d = &r.gpu.be->dev;
+	r.gpu.ops->info(r.gpu.m, &info);
+	ck_assert_uint_eq(info.weight_bytes, w.bytes);
+	ck_assert_uint_eq(info.scratch_bytes, p.scratch_bytes);
+	ck_assert_uint_eq(d->bytes[CU_WEIGHTS].now, cu_arena_round(d, w.bytes));
+	ck_assert_uint_eq(d->bytes[CU_SCRATCH].now,
+			  cu_arena_round(d, p.scratch_bytes) +
+				  cu_arena_round(d, ctx.bytes));
+	ck_assert_uint_eq(
+		d->bytes[CU_KV].now,
+		cu_arena_round(d, info.kv_block_bytes * MAX_SEQS * BLOCKS));
+	ck_assert_uint_gt(info.kv_budget, info.kv_block_bytes);
+	ck_assert_uint_lt(info.kv_budget, d->vram_bytes);
+	r.gpu.ops->unload(r.gpu.be, r.gpu.m);
+	ck_assert_uint_eq(d->total.now, 0);
+	ck_assert_uint_eq(d->pinned.now, 0);
+	ck_assert(!side_load(&r.gpu, &r.t, why));
+	cuda_plan_free(&p);
+	weights_free(&w);
+	rig_close(&r);
+}
+END_TEST
+
+/* All of a cache that is said to fit does. */
+START_TEST(budget)
+{
+	struct image_hparams hp = tiny_hparams(ARCH_llama);
+	struct backend_info info;
+	struct side s = { .ops = &backend_cuda };
+	uint64_t left = 0;
+	struct tiny t;
+	char why[160];
+
+	ck_assert_int_eq(setenv("CUDASIM_MEM", "268435456", 1), 0);
+	open_driver();
+	tiny_make(&t, &hp, FMT_Q8_0, 1);
+	ck_assert_int_eq(s.ops->open(&s.be, &conf), 0);
+	ck_assert_msg(!side_load(&s, &t, why), "%s", why);
+	s.ops->info(s.m, &info);
+	ck_assert_int_eq(s.ops->kv_alloc(s.m, (uint32_t)(info.kv_budget /
+							 info.kv_block_bytes)),
+			 0);
+	ck_assert_int_eq(cu_dev_left(&s.be->dev, &left), 0);
+	ck_assert_uint_ge(left, cuda_margin(s.be->dev.vram_bytes));
+	ck_assert_uint_le(left, cuda_margin(s.be->dev.vram_bytes) + (16 << 20));
+	side_close(&s);
+	tiny_free(&t);
+}
+END_TEST
+
+START_TEST(no_room)
+{
+	struct image_hparams hp = tiny_hparams(ARCH_llama);
+	struct side s = { .ops = &backend_cuda };
+	struct tiny t;
+	char why[160] = "";
+
+	ck_assert_int_eq(setenv("CUDASIM_MEM", "139000000", 1), 0);
+	open_driver();
+	tiny_make(&t, &hp, FMT_Q8_0, 1);
+	ck_assert_int_eq(s.ops->open(&s.be, &conf), 0);
+	ck_assert_int_eq(side_load(&s, &t, why), -ENOMEM);
+	ck_assert_msg(strstr(why, "needs ") && strstr(why, " are free"), "%s",
+		      why);
+	ck_assert_uint_eq(s.be->dev.total.now, 0);
+	s.ops->close(s.be);
+	tiny_free(&t);
+}
+END_TEST
+
+/* A batch that is none is refused, and nothing is done. */
+START_TEST(refused)
+{
+	struct image_hparams hp = tiny_hparams(ARCH_llama);
+	struct work w;
+	struct rig r;
+
+	hp.n_layer = 1;
+	rig_open(&r, &hp, FMT_Q8_0);
+	work_init(&w);
+	add(&r, &w, 0, 2, 1);
+	w.tokens[1] = hp.n_vocab;
+	ck_assert_int_eq(r.gpu.ops->step(r.gpu.m, &w.b), -EINVAL);
+	w.tokens[1] = 1;
+	w.out[0] = 2;
+	ck_assert_int_eq(r.gpu.ops->step(r.gpu.m, &w.b), -EINVAL);
+	w.out[0] = 1;
+	step(&r, &w.b);
+	rig_close(&r);
+}
+END_TEST
+
+static const char *const losses[] = {
+	"cuMemcpyHtoDAsync#9:lost",
+	"cuGraphLaunch#2:lost",
+	"cuLaunchKernelEx#3:OUT_OF_MEMORY",
+	"cuEventQuery#4:ILLEGAL_ADDRESS",
+	"cuGraphInstantiateWithFlags#1:INVALID_VALUE",
+};
+
+/* Whatever fails in a step: the device is done with, and the rest can be
+ * given back. */
+START_TEST(lost)
+{
+	struct image_hparams hp = tiny_hparams(ARCH_llama);
+	struct work w;
+	struct rig r;
+	int i, rc = 0;
+
+	hp.n_layer = 1;
+	ck_assert_int_eq(setenv("CUDASIM_FAIL", losses[_i], 1), 0);
+	rig_open(&r, &hp, FMT_Q8_0);
+	for (i = 0; i < 12 && !rc; i++) {
+		work_init(&w);
+		add(&r, &w, 0, 1, 1);
+		rc = r.gpu.ops->step(r.gpu.m, &w.b);
+	}
+	ck_assert_int_eq(rc, -ENODEV);
+	rig_close(&r);
+}
+END_TEST
+
+int main(void)
+{
+	const int n_models = sizeof(models) / sizeof(models[0]);
+	const int n_losses = sizeof(losses) / sizeof(losses[0]);
+	Suite *s = suite_create("cuda_backend");
+	TCase *t = tcase_create("cuda_backend");
+	SRunner *r;
+	int failed;
+
+	if (cu_codes[0].begin == cu_codes[0].end) {
+		puts("built without a CUDA compiler");
+		return 77;
+	}
+	tcase_set_timeout(t, 240);
+	tcase_add_loop_test(t, equal, 0, n_models);
+	tcase_add_loop_test(t, spans, 0, 2);
+	tcase_add_test(t, graphs);
+	tcase_add_test(t, sizes);
+	tcase_add_test(t, budget);
+	tcase_add_test(t, no_room);
+	tcase_add_test(t, refused);
+	tcase_add_loop_test(t, lost, 0, n_losses);
+	suite_add_tcase(s, t);
+	r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
