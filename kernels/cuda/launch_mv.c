@@ -5,8 +5,8 @@
 #include "../shape.h"
 #include "launch_mul.h"
 
-#define SUMMERS	   256u	  /* threads of mv.cu that compute sums */
-#define FLOATS	   128u	  /* threads of mvf.cu */
+#define SUMMERS	   288u	  /* threads of mv.cu but for the chains */
+#define FLOATS	   160u	  /* threads of mvf.cu */
 #define PREPARED   65536u /* input that a block prepares itself, at most */
 #define COPIED	   32768u /* input worth a copy in shared memory */
 #define BLOCKS	   4u	  /* of a multiprocessor at most */
@@ -25,14 +25,16 @@ static void lay_mat(struct cu_mv *v, uint32_t i)
 	struct cu_mv_mat *of = &v->of[i];
 
 	of->bytes = mat_panel_bytes(m->fmt, m->cols);
-	of->block = s->lo ? info->block : ACT_BLOCK;
 	of->unit = s->lo ? shape_code_bytes(s)
 			 : ACT_BLOCK * MAT_PANEL * info->bytes;
-	of->scale_bytes = s->lo ? s->scale_bytes : 0;
+	if (s->lo) {
+		of->chunk_scales = v->cols / info->block * s->scale_bytes;
+		of->last_scales =
+			m->cols % v->cols / info->block * s->scale_bytes;
+	}
 	of->tiles = up(m->rows, MV_ROWS);
 	/* half of the banks further than whole rounds, for the two panels */
-	of->stride = v->cols / ACT_BLOCK * of->unit +
-		     v->cols / of->block * of->scale_bytes;
+	of->stride = v->cols / ACT_BLOCK * of->unit + of->chunk_scales;
 	of->stride = up(of->stride, 128) * 128 + 64;
 	if (2 * of->stride > v->stage)
 		v->stage = 2 * of->stride;
@@ -60,11 +62,9 @@ static uint32_t lay(struct cu_mv *v, const struct cu_mul *p,
 		/* sums of each token, scales and minima */
 		v->sum_bytes = v->groups * (tokens + 2) * MV_ROWS * 4;
 	else
-		/* products of a tile, or what norm_rows() wants */
-		v->sum_bytes =
-			up((CU_FEW * MV_ROWS + p->n * (cols / 16 + 17)) * 4,
-			   128) *
-			128;
+		/* products of a tile, or half of what norm_rows() wants */
+		v->sum_bytes = (CU_FEW * MV_ROWS + p->n * (cols / 32 + 9)) * 4;
+	v->sum_bytes = up(v->sum_bytes, 128) * 128;
 	smem = MV_STAGES * v->stage + 2 * v->sum_bytes;
 	/* tokens a quarter of the banks apart */
 	v->act_stride = quant ? up(cols * 2, 128) * 128 + 16 : cols * 4;

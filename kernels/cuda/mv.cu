@@ -3,12 +3,14 @@
  * mv.cu - products of quantised matrices with few tokens.
  *
  * Eight warps compute the exact integer sums of a chunk and decode its scales;
- * meanwhile one warp a token does the previous chunk's chain of fused
- * multiply-adds, a lane a row, groups ascending. One barrier a chunk.
+ * meanwhile one warp asks for weights, and one warp a token does the previous
+ * chunk's chain of fused multiply-adds, a lane a row, groups ascending. One
+ * barrier a chunk.
  */
 #include "mv.cuh"
 
-#define SUMMERS (8 * WARP) /* threads that compute sums */
+#define ASKER	8u	       /* the warp that asks; those before sum */
+#define SUMMERS (ASKER * WARP) /* threads */
 
 /**
  * struct few - what a block shares about a chunk and its input
@@ -66,7 +68,8 @@ DEV void sums_by_row(const struct few &f, const uint8_t *panel, uint32_t stride,
 	const uint8_t *mine = panel + lane / MAT_PANEL * stride;
 	int i, t;
 
-	for (b = warp_id(); b < blocks; b += SUMMERS / WARP) {
+#pragma unroll 1
+	for (b = warp_id(); b < blocks; b += ASKER) {
 #pragma unroll
 		for (i = 0; i < 8; i++)
 			w[i] = panel_dot_quad<P>(mine + b * P::unit,
@@ -98,7 +101,8 @@ DEV void sums_by_mma(const struct few &f, const uint8_t *panel, uint32_t stride,
 	constexpr uint32_t parts = ACT_BLOCK / P::group;
 	const uint8_t *act = f.act + min(g, n - 1) * f.stride + 4 * t;
 
-	for (k = warp_id(); k < 2 * blocks; k += SUMMERS / WARP) {
+#pragma unroll 1
+	for (k = warp_id(); k < 2 * blocks; k += ASKER) {
 		const uint8_t *u = panel + k % 2 * stride + k / 2 * P::unit;
 		const uint32_t *q = (const uint32_t *)(act + k / 2 * 64);
 		uint32_t a[4], b[2] = { q[0], q[4] };
@@ -133,6 +137,7 @@ DEV void scales_of(const struct few &f, const uint8_t *panel, uint32_t stride,
 	uint32_t n = blocks * (ACT_BLOCK / P::group) * MV_ROWS, i;
 	float scale, min;
 
+#pragma unroll 1
 	for (i = threadIdx.x; i < n; i += SUMMERS) {
 		uint32_t row = i % MV_ROWS, g = i / MV_ROWS;
 
@@ -249,56 +254,55 @@ template <int NT> DEV void few(const struct cu_mv &p)
 {
 	extern __shared__ __align__(128) uint8_t smem[];
 	uint8_t *sums = smem + MV_STAGES * p.stage;
-	uint8_t *acts = sums + 2 * p.sum_bytes;
-	uint32_t ring = smem_at(smem), per = p.cols / ACT_BLOCK, i;
-	uint32_t t = warp_id() - SUMMERS / WARP;
-	bool summer = threadIdx.x < SUMMERS, more, here, was = false;
-	struct mv_at at, next, old;
-	float acc = 0, gate = 0;
+	uint32_t per = p.cols / ACT_BLOCK, chunks = mv_chunks(p), i;
+	uint32_t warp = warp_id();
+	struct mv_at at = {};
 	const uint8_t *act;
+	bool more = false;
+	float acc = 0, gate = 0;
 
 	grid_launch();
-	here = mv_start(p, &at, &next, &more, ring);
+	if (warp == ASKER)
+		mv_ask_first(p, &at, &more, smem);
 	grid_wait();
-	act = input(p, acts, (float *)sums);
-	old = at;
-	for (i = 0; here || was; i++) {
-		cp_wait<MV_STAGES - 2>();
-		__syncthreads();
-		if (more) {
-			mv_fetch(p, next,
-				 ring + (i + MV_STAGES - 1) % MV_STAGES *
-						 p.stage);
-			more = mv_next(p, &next);
-		}
-		cp_commit();
-		if (summer && here) {
-			sum_chunk<NT>(p, at,
-				      few_at(p, sums, i, NT, act,
-					     at.chunk * per),
-				      smem + i % MV_STAGES * p.stage);
-		} else if (!summer && was) {
-			acc = chain_chunk<NT>(p, old,
-					      few_at(p, sums, i - 1, NT, act,
-						     old.chunk * per),
-					      t, acc);
-			if (mv_ends(p, old)) {
-				mv_end(p, old, t, acc, &gate);
-				acc = 0;
-			}
-		}
-		old = at;
-		was = here;
-		here = here && mv_next(p, &at);
+	act = input(p, sums + 2 * p.sum_bytes, (float *)sums);
+	if (warp == ASKER) {
+		mv_ask_rest(p, &at, &more, smem, chunks + 1);
+		return;
 	}
+	mv_find(p, &at);
+	if (warp > ASKER)
+		__syncthreads();
+	for (i = 0; i < chunks; i++, mv_next(p, &at)) {
+		struct few f = few_at(p, sums, i, NT, act, at.chunk * per);
+
+		__syncthreads();
+		if (warp < ASKER) {
+			sum_chunk<NT>(p, at, f, smem + i % MV_STAGES * p.stage);
+			continue;
+		}
+		acc = chain_chunk<NT>(p, at, f, warp - ASKER - 1, acc);
+		if (mv_ends(p, at)) {
+			mv_end(p, at, warp - ASKER - 1, acc, &gate);
+			acc = 0;
+		}
+	}
+	if (warp < ASKER)
+		__syncthreads();
 }
 
-#define FEW(nt, per_sm)                                                   \
-	extern "C" __global__ void __launch_bounds__(SUMMERS + WARP * nt, \
-						     per_sm)              \
-		mv_##nt(const __grid_constant__ struct cu_mv p)           \
-	{                                                                 \
-		few<nt>(p);                                               \
+/* Shared memory for as many blocks is only there from 9.0 on. */
+#if __CUDA_ARCH__ >= 900
+#define FEWER 0
+#else
+#define FEWER 1
+#endif
+#define FEW(nt, per_sm)                                                       \
+	extern "C" __global__ void __launch_bounds__((ASKER + 1 + nt) * WARP, \
+						     per_sm - FEWER)          \
+		mv_##nt(const __grid_constant__ struct cu_mv p)               \
+	{                                                                     \
+		few<nt>(p);                                                   \
 	}
 
 FEW(1, 3)

@@ -2,8 +2,8 @@
 /*
  * mv.cuh - what the products for few tokens share: a block takes tiles of
  * MV_ROWS rows one after the other, and their columns come chunk by chunk
- * through a ring of stages that does not stop between tiles. The weights of the
- * first stages are asked for before the grid before this one has ended.
+ * through a ring of stages that does not stop between tiles. One warp asks for
+ * them, the first stages' before the grid before this one has ended.
  */
 #pragma once
 #include "op.h"
@@ -62,54 +62,84 @@ DEV bool mv_ends(const struct cu_mv &p, const struct mv_at &at)
 	return (at.chunk + 1) * p.cols >= p.mul.m[0].cols;
 }
 
-/* Bytes of a panel's codes in a chunk, behind which its scales are. */
-DEV uint32_t mv_codes(const struct cu_mv &p, const struct mv_at &at)
+/* By a warp: @bytes, a multiple of 16, into shared memory. */
+DEV void mv_copy(uint32_t to, const uint8_t *from, uint32_t bytes)
 {
-	return at.cols / ACT_BLOCK * p.of[at.mat].unit;
+	uint32_t k;
+
+#pragma unroll 4
+	for (k = lane_id() * 16; k < bytes; k += WARP * 16)
+		cp_async16(to + k, from + k);
 }
 
-/* Ask for a chunk of both panels; the second may be the first once more. */
+/* Ask for a chunk of both panels: codes, and scales behind them. The second
+ * panel may be the first once more. */
 DEV void mv_fetch(const struct cu_mv &p, const struct mv_at &at, uint32_t stage)
 {
 	const struct cu_mv_mat &of = p.of[at.mat];
 	const uint8_t *data = (const uint8_t *)p.mul.m[at.mat].data;
-	uint32_t last = (p.mul.m[at.mat].rows - 1) / MAT_PANEL, i, k;
-	uint32_t begin = at.chunk * p.cols, codes = mv_codes(p, at);
-	uint32_t bytes = codes + at.cols / of.block * of.scale_bytes;
+	uint32_t last = (p.mul.m[at.mat].rows - 1) / MAT_PANEL, i;
+	uint32_t block = at.chunk * (p.cols / ACT_BLOCK);
+	uint32_t codes = at.cols / ACT_BLOCK * of.unit;
 	uint64_t scales = (uint64_t)(p.mul.m[0].cols / ACT_BLOCK) * of.unit +
-			  (uint64_t)(begin / of.block) * of.scale_bytes;
+			  (uint64_t)at.chunk * of.chunk_scales;
 
 	for (i = 0; i < MV_ROWS / MAT_PANEL; i++, stage += of.stride) {
 		const uint8_t *panel =
 			data + of.bytes * min(at.row / MAT_PANEL + i, last);
-		const uint8_t *from =
-			panel + (uint64_t)(begin / ACT_BLOCK) * of.unit;
 
-		for (k = threadIdx.x * 16; k < bytes; k += blockDim.x * 16)
-			cp_async16(stage + k,
-				   k < codes ? from + k
-					     : panel + scales + (k - codes));
+		mv_copy(stage, panel + (uint64_t)block * of.unit, codes);
+		mv_copy(stage + codes, panel + scales,
+			at.cols == p.cols ? of.chunk_scales : of.last_scales);
 	}
 }
 
-/* The first stages but one, and the first chunk. Returns whether there is one. */
-DEV bool mv_start(const struct cu_mv &p, struct mv_at *first,
-		  struct mv_at *next, bool *more, uint32_t ring)
+/* Chunks of all tiles of this block. */
+DEV uint32_t mv_chunks(const struct cu_mv &p)
 {
-	bool any;
-	int i;
+	uint32_t tiles = (p.tiles - blockIdx.x - 1) / gridDim.x + 1;
+	uint32_t chunks = (p.mul.m[0].cols - 1) / p.cols + 1;
 
-	first->pass = first->chunk = 0;
-	any = *more = mv_find(p, first);
-	*next = *first;
-	for (i = 0; i < MV_STAGES - 1; i++) {
-		if (*more) {
-			mv_fetch(p, *next, ring + i * p.stage);
-			*more = mv_next(p, next);
-		}
-		cp_commit();
+	return tiles * chunks * (p.mul.glu ? 2 : 1);
+}
+
+/*
+ * What the warp that asks does, in two parts: the stages but one; then one stage
+ * more for each chunk, once all warps, at a barrier, are done with the chunk
+ * before. At barrier i chunk i is there.
+ */
+DEV void mv_ask(const struct cu_mv &p, struct mv_at *next, bool *more,
+		uint32_t stage)
+{
+	if (*more) {
+		mv_fetch(p, *next, stage);
+		*more = mv_next(p, next);
 	}
-	return any;
+	cp_commit();
+}
+
+DEV void mv_ask_first(const struct cu_mv &p, struct mv_at *next, bool *more,
+		      const void *stages)
+{
+	uint32_t i;
+
+	*more = mv_find(p, next);
+	for (i = 0; i < MV_STAGES - 1; i++)
+		mv_ask(p, next, more, smem_at(stages) + i * p.stage);
+}
+
+DEV void mv_ask_rest(const struct cu_mv &p, struct mv_at *next, bool *more,
+		     const void *stages, uint32_t barriers)
+{
+	uint32_t i;
+
+	for (i = 0; i < barriers; i++) {
+		cp_wait<MV_STAGES - 2>();
+		__syncthreads();
+		mv_ask(p, next, more,
+		       smem_at(stages) +
+			       (i + MV_STAGES - 1) % MV_STAGES * p.stage);
+	}
 }
 
 /* What becomes of a product: by a warp, lane i has row i of the tile. @gate is

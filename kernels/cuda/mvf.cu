@@ -2,11 +2,13 @@
 /*
  * mvf.cu - products of float matrices with few tokens.
  *
- * A thread has one of the MAT_SUMS partial sums of a row, for all tokens.
+ * A thread has one of the MAT_SUMS partial sums of a row, for all tokens; a
+ * warp more asks for weights.
  */
 #include "mv.cuh"
 
-#define THREADS (MV_ROWS * MAT_SUMS)
+#define ASKER	4u	       /* the warp that asks */
+#define THREADS (ASKER * WARP) /* that sum: MV_ROWS * MAT_SUMS */
 
 /* Lanes 4r..4r+3 have the sums of row r of eight. */
 DEV uint32_t my_row()
@@ -50,7 +52,7 @@ DEV const float *input(const struct cu_mv &p, float *to, float *scratch)
 		return m.x;
 	if (m.in == CU_IN_NORM)
 		scale = norm_rows(m.x, cols, m.n, m.eps, scratch);
-	for (i = threadIdx.x; i < m.n * cols; i += THREADS) {
+	for (i = threadIdx.x; i < m.n * cols; i += blockDim.x) {
 		x = m.x[i];
 		if (scale)
 			x = x * scale[i / cols];
@@ -61,12 +63,10 @@ DEV const float *input(const struct cu_mv &p, float *to, float *scratch)
 	return to;
 }
 
-/* Sums of four lanes to products, which warps then take by row. */
-template <int NT>
-DEV void end_tile(const struct cu_mv &p, const struct mv_at &at, float *y,
-		  float *acc, float *gate)
+/* Sums of four lanes to products. */
+template <int NT> DEV void products(float *y, float *acc, uint32_t n)
 {
-	uint32_t n = p.mul.n, t, k;
+	uint32_t t;
 
 #pragma unroll
 	for (t = 0; t < NT; t++) {
@@ -78,12 +78,12 @@ DEV void end_tile(const struct cu_mv &p, const struct mv_at &at, float *y,
 			y[t * MV_ROWS + my_row()] = v;
 		acc[t] = 0;
 	}
-	__syncthreads();
-	for (k = 0; k < (NT + 3) / 4; k++) {
-		t = warp_id() + k * (THREADS / WARP);
-		if (t < n)
-			mv_end(p, at, t, y[t * MV_ROWS + lane_id()], gate + k);
-	}
+}
+
+/* For those that sum. */
+DEV void barrier()
+{
+	asm volatile("bar.sync 1, %0;" ::"n"(ASKER * WARP) : "memory");
 }
 
 template <int NT> DEV void floats(const struct cu_mv &p)
@@ -91,46 +91,53 @@ template <int NT> DEV void floats(const struct cu_mv &p)
 	extern __shared__ __align__(128) uint8_t smem[];
 	float *y = (float *)(smem + MV_STAGES * p.stage);
 	float *xs = (float *)((uint8_t *)y + 2 * p.sum_bytes);
-	uint32_t ring = smem_at(smem), cols = p.mul.m[0].cols, i;
-	float acc[NT] = { 0 }, gate[(NT + 3) / 4] = { 0 };
-	struct mv_at at, next;
-	bool more, here;
+	uint32_t n = p.mul.n, chunks = mv_chunks(p), warp = warp_id(), i, k;
+	float acc[NT] = {}, gate[(NT + ASKER - 1) / ASKER] = {};
+	struct mv_at at = {};
+	bool more = false;
 	const float *x;
 
 	grid_launch();
-	here = mv_start(p, &at, &next, &more, ring);
+	if (warp == ASKER)
+		mv_ask_first(p, &at, &more, smem);
 	grid_wait();
 	x = input(p, xs, y);
-	for (i = 0; here; i++) {
-		const uint8_t *stage =
-			smem + i % MV_STAGES * p.stage +
-			my_row() / MAT_PANEL * p.of[at.mat].stride;
+	if (warp == ASKER) {
+		mv_ask_rest(p, &at, &more, smem, chunks);
+		return;
+	}
+	mv_find(p, &at);
+	for (i = 0; i < chunks; i++, mv_next(p, &at)) {
+		const uint8_t *w = smem + i % MV_STAGES * p.stage +
+				   my_row() / MAT_PANEL * p.of[at.mat].stride;
 
-		cp_wait<MV_STAGES - 2>();
 		__syncthreads();
-		if (more) {
-			mv_fetch(p, next,
-				 ring + (i + MV_STAGES - 1) % MV_STAGES *
-						 p.stage);
-			more = mv_next(p, &next);
-		}
-		cp_commit();
 		panel_float_case(p.mul.m[at.mat].fmt, [&](auto f) {
-			add_chunk<decltype(f), NT>(stage, at.cols,
-						   x + at.chunk * p.cols, cols,
-						   p.mul.n, acc);
+			add_chunk<decltype(f), NT>(w, at.cols,
+						   x + at.chunk * p.cols,
+						   p.mul.m[0].cols, n, acc);
 		});
-		if (mv_ends(p, at))
-			end_tile<NT>(p, at, y, acc, gate);
-		here = mv_next(p, &at);
+		if (!mv_ends(p, at))
+			continue;
+		/* a warp has four sums of eight rows each, and then a token of
+		 * all rows */
+		products<NT>(y, acc, n);
+		barrier();
+#pragma unroll
+		for (k = 0; k < (NT + ASKER - 1) / ASKER; k++)
+			if (warp + k * ASKER < n)
+				mv_end(p, at, warp + k * ASKER,
+				       y[(warp + k * ASKER) * MV_ROWS +
+					 lane_id()],
+				       gate + k);
 	}
 }
 
-#define FLOATS(nt)                                               \
-	extern "C" __global__ void __launch_bounds__(THREADS, 4) \
-		mvf_##nt(const __grid_constant__ struct cu_mv p) \
-	{                                                        \
-		floats<nt>(p);                                   \
+#define FLOATS(nt)                                                      \
+	extern "C" __global__ void __launch_bounds__(THREADS + WARP, 4) \
+		mvf_##nt(const __grid_constant__ struct cu_mv p)        \
+	{                                                               \
+		floats<nt>(p);                                          \
 	}
 
 FLOATS(1)

@@ -81,14 +81,14 @@ struct cu_mul {
 #define MV_ROWS	  32 /* of a tile */
 #define MV_STAGES 4  /* chunks of weights in shared memory */
 
-/* Of a matrix: bytes of a panel, of 32 columns' codes or floats, of a block's
- * scales, and of a panel in a stage; elements in a block; tiles. */
+/* Of a matrix: bytes of a panel, of 32 columns' codes or floats, of the scales
+ * of a chunk and of the last one, and of a panel in a stage; tiles. */
 struct cu_mv_mat {
 	uint64_t bytes;
 	uint32_t unit;
-	uint32_t scale_bytes;
+	uint32_t chunk_scales;
+	uint32_t last_scales;
 	uint32_t stride;
-	uint32_t block;
 	uint32_t tiles;
 	uint32_t pad;
 };
