@@ -42,8 +42,8 @@
  * Many tokens: a warp takes MANY_ROWS() queries through all blocks that they
  * see. Bytes: keys and values of a block, queries, weights.
  */
-#define MANY_WARPS     8u
-#define MANY_ROWS(dim) ((dim) <= 128 ? 8u : (dim) <= 256 ? 4u : 2u)
+#define MANY_ROWS(dim)	((dim) <= 128 ? 8u : (dim) <= 256 ? 4u : 2u)
+#define MANY_WARPS(dim) ((dim) <= 256 ? 4u : 8u) /* at most */
 #define MANY_SMEM(dim, warps)        \
 	(VEC_ATTN_BLOCK * (dim)*4u + \
 	 (warps)*MANY_ROWS(dim) * ((dim) + VEC_ATTN_BLOCK) * 4u)

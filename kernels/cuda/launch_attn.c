@@ -30,7 +30,7 @@ static void many(struct cu_launch *l, const struct cu_attn *p)
 {
 	uint32_t dim = p->kv.head_dim, rows = MANY_ROWS(dim);
 	uint32_t group = p->n_head / p->kv.n_head_kv;
-	uint32_t parts = up(group, MANY_WARPS * rows / CU_PIECE);
+	uint32_t parts = up(group, MANY_WARPS(dim) * rows / CU_PIECE);
 	uint32_t warps = up(up(group, parts) * CU_PIECE, rows);
 
 	l->kernel = dim <= 64	 ? CU_attn_64
