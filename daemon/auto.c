@@ -41,6 +41,11 @@ static void auto_close(struct backend *be)
 	free(be);
 }
 
+static bool auto_device(void)
+{
+	return backend_cuda.device();
+}
+
 static int auto_open(struct backend **out, const struct backend_conf *conf)
 {
 	struct backend *be = calloc(1, sizeof(*be));
@@ -125,6 +130,7 @@ static int auto_step(struct backend_model *m, struct batch *b)
 
 const struct backend_ops backend_auto = {
 	.name = "auto",
+	.device = auto_device,
 	.open = auto_open,
 	.close = auto_close,
 	.lay_out = weights_lay_out,

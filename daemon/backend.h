@@ -10,6 +10,7 @@
 #define HEARTH_BACKEND_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -152,6 +153,8 @@ struct batch {
 
 /**
  * struct backend_ops - the backend interface
+ * @device:   asked before privileges are given up: will open() need the files
+ *            of a device? NULL: no
  * @open, @close: one backend a process
  * @lay_out:  a function of the image alone: no CPU level, no thread count
  * @pack:     check and place a piece's bytes; any thread, any order. -EBADMSG
@@ -167,6 +170,7 @@ struct batch {
  */
 struct backend_ops {
 	const char *name;
+	bool (*device)(void);
 	int (*open)(struct backend **be, const struct backend_conf *conf);
 	void (*close)(struct backend *be);
 	int (*lay_out)(const struct image *im, struct backend_layout *l,

@@ -178,9 +178,6 @@ static void open_backend(struct em *em)
 	char why[160] = "";
 	int err;
 
-	em->ops = backend_find(em->conf.backend);
-	if (!em->ops)
-		fatalx("start: no backend %s", em->conf.backend);
 	engine_backend_conf(&em->conf, &bc);
 	bc.beat = &em->stats->beat;
 	bc.device = &em->stats->device;
@@ -229,6 +226,7 @@ void engine_main(const struct conf *conf, int ctl, int stats_fd)
 {
 	struct engine_env env;
 	struct em *em = calloc(1, sizeof(*em));
+	enum sandbox_kind kind;
 	int err;
 
 	if (!em)
@@ -249,14 +247,21 @@ void engine_main(const struct conf *conf, int ctl, int stats_fd)
 		err = em_env_open(em, &env);
 	if (err)
 		fatal(err, "start: event loop");
-	err = sandbox_drop(conf, SANDBOX_ENGINE);
+	em->ops = backend_find(conf->backend);
+	if (!em->ops)
+		fatalx("start: no backend %s", conf->backend);
+	kind = em->ops->device && em->ops->device() ? SANDBOX_GPU
+						    : SANDBOX_ENGINE;
+	err = sandbox_drop(conf, kind);
 	if (err)
 		fatal(err, "start: privileges cannot be given up");
 	open_backend(em);
 	err = engine_new(&em->engine, &em->conf, &env, em->ops, em->stats);
 	if (err)
 		fatal(err, "start: engine");
-	err = sandbox_filter(conf, SANDBOX_ENGINE);
+	if (!atomic_load(&em->stats->device))
+		kind = SANDBOX_ENGINE;
+	err = sandbox_filter(conf, kind);
 	if (err)
 		fatal(err, "start: sandbox");
 	em_say(em, PROC_READY, NULL, 0);

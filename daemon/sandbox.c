@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <grp.h>
 #include <linux/landlock.h>
 #include <pwd.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -48,14 +50,29 @@ int sandbox_user(struct conf *conf)
 	return 0;
 }
 
-static int drop_user(const struct conf *conf)
+/* The group that GPUs are for, on systems where they are not for everybody. */
+static size_t gpu_group(gid_t *gid)
 {
+	struct stat st;
+
+	if (stat("/dev/nvidiactl", &st) || !st.st_gid ||
+	    (st.st_mode & 06) == 06 || (st.st_mode & 060) != 060)
+		return 0;
+	*gid = st.st_gid;
+	return 1;
+}
+
+static int drop_user(const struct conf *conf, enum sandbox_kind kind)
+{
+	gid_t group = 0;
+	size_t n_groups;
 	unsigned int uid;
 	unsigned int gid;
 
 	if (sscanf(conf->user, "%u:%u", &uid, &gid) != 2)
 		return 0;
-	if (setgroups(0, NULL) || setresgid(gid, gid, gid) ||
+	n_groups = kind == SANDBOX_GPU ? gpu_group(&group) : 0;
+	if (setgroups(n_groups, &group) || setresgid(gid, gid, gid) ||
 	    setresuid(uid, uid, uid))
 		return -errno;
 	return setuid(0) ? 0 : -EPERM; /* must not be possible any more */
@@ -68,11 +85,29 @@ static int limit(int what, rlim_t n)
 	return setrlimit(what, &r) ? -errno : 0;
 }
 
+static bool is_engine(enum sandbox_kind kind)
+{
+	return kind == SANDBOX_ENGINE || kind == SANDBOX_GPU;
+}
+
+/* Weights are pinned while they go up: as much as may be. */
+static void pin_all(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &r))
+		return;
+	r.rlim_cur = r.rlim_max;
+	setrlimit(RLIMIT_MEMLOCK, &r);
+}
+
 static int set_limits(const struct conf *conf, enum sandbox_kind kind)
 {
 	int err = limit(RLIMIT_CORE, 0);
 
-	if (err || kind == SANDBOX_ENGINE)
+	if (kind == SANDBOX_GPU)
+		pin_all();
+	if (err || is_engine(kind))
 		return err;
 	/* Messages carry fds above the files: a margin. */
 	err = limit(RLIMIT_NOFILE, 160);
@@ -126,7 +161,73 @@ struct ruleset {
 	uint64_t scoped;
 };
 
-static int landlock(void)
+#define FS_READ	 (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define FS_FILE	 (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE)
+#define FS_IOCTL (1ull << 15)
+
+/* What is not there is not needed. */
+static int allow(int ruleset, const char *path, uint64_t file, uint64_t dir)
+{
+	struct landlock_path_beneath_attr rule = { 0 };
+	struct stat st;
+	int err = 0;
+
+	rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
+	if (rule.parent_fd < 0)
+		return 0;
+	if (fstat(rule.parent_fd, &st))
+		err = -errno;
+	rule.allowed_access = S_ISDIR(st.st_mode) ? file | dir : file;
+	if (!err && syscall(SYS_landlock_add_rule, ruleset,
+			    LANDLOCK_RULE_PATH_BENEATH, &rule, 0))
+		err = -errno;
+	close(rule.parent_fd);
+	return err;
+}
+
+/* Each directory of a list with colons. */
+static int allow_list(int ruleset, const char *list)
+{
+	char path[4096];
+	size_t n;
+	int err = 0;
+
+	for (; list && *list && !err; list += n + !!list[n]) {
+		n = strcspn(list, ":");
+		snprintf(path, sizeof(path), "%.*s", (int)n, list);
+		if (n && n < sizeof(path))
+			err = allow(ruleset, path, LANDLOCK_ACCESS_FS_READ_FILE,
+				    FS_READ);
+	}
+	return err;
+}
+
+/*
+ * What libcuda opens: its devices, to use them; to read, further libraries of
+ * the driver's, and what /proc and /sys say of devices and memory.
+ */
+static int allow_gpu(int ruleset, uint64_t known)
+{
+	static const char places[] =
+		"/usr/lib:/usr/lib64:/lib:/lib64:/etc/ld.so.cache:"
+		"/usr/local/nvidia:/usr/local/cuda:/proc:/sys";
+	glob_t g = { 0 };
+	size_t i;
+	int err;
+
+	err = allow_list(ruleset, places);
+	if (!err)
+		err = allow_list(ruleset, getenv("LD_LIBRARY_PATH"));
+	if (glob("/dev/nvidia*", 0, NULL, &g))
+		return err;
+	for (i = 0; i < g.gl_pathc && !err; i++)
+		err = allow(ruleset, g.gl_pathv[i],
+			    (FS_FILE | FS_IOCTL) & known, FS_READ);
+	globfree(&g);
+	return err;
+}
+
+static int landlock(enum sandbox_kind kind)
 {
 	struct ruleset rs = { 0 };
 	size_t size = sizeof(rs.fs);
@@ -153,7 +254,9 @@ static int landlock(void)
 	fd = (int)syscall(SYS_landlock_create_ruleset, &rs, size, 0);
 	if (fd < 0)
 		return -errno;
-	if (syscall(SYS_landlock_restrict_self, fd, 0))
+	if (kind == SANDBOX_GPU)
+		err = allow_gpu(fd, rs.fs);
+	if (!err && syscall(SYS_landlock_restrict_self, fd, 0))
 		err = -errno;
 	close(fd);
 	return err;
@@ -169,7 +272,7 @@ int sandbox_drop(const struct conf *conf, enum sandbox_kind kind)
 	}
 	if (!sanitize)
 		leave_namespaces();
-	err = drop_user(conf);
+	err = drop_user(conf, kind);
 	if (err)
 		return err;
 	/* The leak checker looks at its own process, through /proc. */
@@ -179,7 +282,7 @@ int sandbox_drop(const struct conf *conf, enum sandbox_kind kind)
 	/* After the change of user, which clears it. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
 		return -errno;
-	err = sanitize ? 0 : landlock();
+	err = sanitize ? 0 : landlock(kind);
 	if (err)
 		return err;
 	return set_limits(conf, kind);
@@ -187,10 +290,12 @@ int sandbox_drop(const struct conf *conf, enum sandbox_kind kind)
 
 /* --------------------------------------------------------------- seccomp */
 
-#define ALL    7
-#define ENGINE 1
+#define ALL    15
+#define CPU    1 /* an engine with nothing else */
 #define PARSER 2
 #define LOADER 4
+#define GPU    8 /* an engine with one */
+#define ENGINE (CPU | GPU)
 #define THREAD (ENGINE | LOADER)
 
 struct call {
@@ -256,8 +361,59 @@ static const struct call calls[] = {
 	{ SCMP_SYS(munlock), ENGINE },
 	{ SCMP_SYS(mbind), THREAD },
 	{ SCMP_SYS(sysinfo), ENGINE },
+	/* The driver: what it opens is Landlock's matter. */
+	{ SCMP_SYS(ioctl), GPU },
+	{ SCMP_SYS(openat), GPU },
+	{ SCMP_SYS(stat), GPU },
+	{ SCMP_SYS(lstat), GPU },
+	{ SCMP_SYS(statx), GPU },
+	{ SCMP_SYS(statfs), GPU },
+	{ SCMP_SYS(fstatfs), GPU },
+	{ SCMP_SYS(access), GPU },
+	{ SCMP_SYS(faccessat), GPU },
+	{ SCMP_SYS(faccessat2), GPU },
+	{ SCMP_SYS(readlink), GPU },
+	{ SCMP_SYS(readlinkat), GPU },
+	{ SCMP_SYS(getdents64), GPU },
+	{ SCMP_SYS(getcwd), GPU },
+	{ SCMP_SYS(uname), GPU },
+	{ SCMP_SYS(getuid), GPU },
+	{ SCMP_SYS(geteuid), GPU },
+	{ SCMP_SYS(getgid), GPU },
+	{ SCMP_SYS(getegid), GPU },
+	{ SCMP_SYS(getppid), GPU },
+	{ SCMP_SYS(dup), GPU },
+	{ SCMP_SYS(pipe2), GPU },
+	{ SCMP_SYS(eventfd2), GPU },
+	{ SCMP_SYS(epoll_create1), GPU },
+	{ SCMP_SYS(memfd_create), GPU },
+	{ SCMP_SYS(ftruncate), GPU },
+	{ SCMP_SYS(fallocate), GPU },
+	{ SCMP_SYS(mincore), GPU },
+	{ SCMP_SYS(mlock2), GPU },
+	{ SCMP_SYS(get_mempolicy), GPU },
+	{ SCMP_SYS(set_mempolicy), GPU },
+	{ SCMP_SYS(sched_get_priority_max), GPU },
+	{ SCMP_SYS(sched_get_priority_min), GPU },
+	{ SCMP_SYS(clock_getres), GPU },
 };
 /* clang-format on */
+
+/* Descriptors may be changed, limits only be read. */
+static int add_gpu(scmp_filter_ctx ctx)
+{
+	static const int how[] = { F_GETFD, F_SETFD, F_SETFL, F_DUPFD,
+				   F_DUPFD_CLOEXEC };
+	size_t i;
+	int err;
+
+	err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
+			       SCMP_A2(SCMP_CMP_EQ, 0, 0));
+	for (i = 0; !err && i < sizeof(how) / sizeof(how[0]); i++)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+				       SCMP_A1(SCMP_CMP_EQ, how[i], 0));
+	return err;
+}
 
 /* mprotect and mmap never make memory executable; clone only makes threads. */
 static int add_conditional(scmp_filter_ctx ctx, enum sandbox_kind kind)
@@ -275,6 +431,10 @@ static int add_conditional(scmp_filter_ctx ctx, enum sandbox_kind kind)
 				       SCMP_A1(SCMP_CMP_EQ, F_GETFL, 0));
 	if (err || kind == SANDBOX_PARSER)
 		return err;
+	if (kind == SANDBOX_GPU)
+		err = add_gpu(ctx);
+	if (err)
+		return err;
 	err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
 			       SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0));
 	if (!err)
@@ -290,9 +450,10 @@ static int add_conditional(scmp_filter_ctx ctx, enum sandbox_kind kind)
 
 static int add_calls(scmp_filter_ctx ctx, enum sandbox_kind kind)
 {
-	static const int who_is[] = { [SANDBOX_ENGINE] = ENGINE,
+	static const int who_is[] = { [SANDBOX_ENGINE] = CPU,
 				      [SANDBOX_PARSER] = PARSER,
-				      [SANDBOX_LOADER] = LOADER };
+				      [SANDBOX_LOADER] = LOADER,
+				      [SANDBOX_GPU] = GPU };
 	int who = who_is[kind];
 	size_t i;
 	int err = 0;
@@ -341,12 +502,14 @@ int sandbox_filter(const struct conf *conf, enum sandbox_kind kind)
 
 /* ------------------------------------------------------------------ tests */
 
-#define FORBIDDEN(call, ...)        \
-	{                           \
-#call, SYS_##call,  \
-		{                   \
-			__VA_ARGS__ \
-		}                   \
+#define FORBIDDEN(call, ...)                          \
+	{                                             \
+#call, SYS_##call, { __VA_ARGS__ }, 0 \
+	}
+/* But for the driver of a GPU. */
+#define MOSTLY(call, ...)                               \
+	{                                               \
+#call, SYS_##call, { __VA_ARGS__ }, GPU \
 	}
 #define P(x) (long)(x)
 
@@ -355,9 +518,10 @@ static const struct {
 	const char *name;
 	long nr;
 	long arg[6];
+	int but;
 } forbidden[] = {
 	FORBIDDEN(openat, AT_FDCWD, P("/etc/passwd"), O_RDONLY),
-	FORBIDDEN(openat, AT_FDCWD, P("/proc/self/maps"), O_RDONLY),
+	MOSTLY(openat, AT_FDCWD, P("/proc/self/maps"), O_RDONLY),
 	FORBIDDEN(openat, AT_FDCWD, P("/tmp/hearth-escape"), O_CREAT | O_RDWR, 0600),
 	FORBIDDEN(openat, AT_FDCWD, P("/dev/null"), O_RDWR),
 	FORBIDDEN(openat2, AT_FDCWD, P("/"), 0, 24),
@@ -367,7 +531,7 @@ static const struct {
 	FORBIDDEN(chdir, P("/")),
 	FORBIDDEN(chroot, P("/")),
 	FORBIDDEN(mount, P("none"), P("/tmp"), P("tmpfs"), 0, 0),
-	FORBIDDEN(memfd_create, P("x"), 0),
+	MOSTLY(memfd_create, P("x"), 0),
 	FORBIDDEN(socket, 1 /* AF_UNIX */, 1, 0),
 	FORBIDDEN(socket, 2 /* AF_INET */, 1, 0),
 	FORBIDDEN(socketpair, 1, 1, 0, 0),
@@ -411,12 +575,20 @@ static const struct {
 
 int sandbox_try(enum sandbox_kind kind)
 {
+	static const char *const names[] = {
+		[SANDBOX_ENGINE] = "engine",
+		[SANDBOX_PARSER] = "parser",
+		[SANDBOX_LOADER] = "loader",
+		[SANDBOX_GPU] = "engine with a GPU",
+	};
 	const long *a;
 	int possible = 0;
 	size_t i;
 	long r;
 
 	for (i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
+		if (forbidden[i].but && kind == SANDBOX_GPU)
+			continue;
 		a = forbidden[i].arg;
 		r = syscall(forbidden[i].nr, a[0], a[1], a[2], a[3], a[4],
 			    a[5]);
@@ -426,11 +598,8 @@ int sandbox_try(enum sandbox_kind kind)
 		    (errno == EPERM || errno == EACCES || errno == ENOSYS))
 			continue;
 		log_warnx("sandbox: %s is possible in the %s (%ld, %s)",
-			  forbidden[i].name,
-			  kind == SANDBOX_ENGINE   ? "engine"
-			  : kind == SANDBOX_PARSER ? "parser"
-						   : "loader",
-			  r, r < 0 ? strerrorname_np(errno) : "no error");
+			  forbidden[i].name, names[kind], r,
+			  r < 0 ? strerrorname_np(errno) : "no error");
 		possible++;
 	}
 	return possible;

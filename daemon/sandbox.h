@@ -16,6 +16,7 @@ enum sandbox_kind {
 	SANDBOX_ENGINE,
 	SANDBOX_PARSER,
 	SANDBOX_LOADER,
+	SANDBOX_GPU, /* an engine with a GPU: what its driver opens, too */
 };
 
 int sandbox_drop(const struct conf *conf, enum sandbox_kind kind);

@@ -65,14 +65,18 @@ int spawn_conf(struct conf *conf)
 	return n == (ssize_t)sizeof(*conf) ? 0 : -EBADMSG;
 }
 
-/* What sanitizers, coverage and tests of the loop read; nothing else. */
-static int env_wanted(const char *e)
+/* What sanitizers, coverage and tests of the loop read; in the engine where a
+ * GPU's driver is, and what that reads; nothing else. */
+static int env_wanted(const char *e, bool engine)
 {
-	static const char *const prefix[] = { "ASAN_", "UBSAN_", "LSAN_",
-					      "TSAN_", "HEARTH_EPOLL=" };
+	static const char *const prefix[] = {
+		"ASAN_",	 "UBSAN_",	     "LSAN_", "TSAN_",
+		"HEARTH_EPOLL=", "LD_LIBRARY_PATH=", "CUDA"
+	};
+	size_t n = sizeof(prefix) / sizeof(prefix[0]) - (engine ? 0 : 2);
 	size_t i;
 
-	for (i = 0; i < sizeof(prefix) / sizeof(prefix[0]); i++)
+	for (i = 0; i < n; i++)
 		if (!strncmp(e, prefix[i], strlen(prefix[i])))
 			return 1;
 	return 0;
@@ -113,7 +117,7 @@ child_exec(const char *mode, const int fds[3])
 	strncpy(arg1, mode, sizeof(arg1) - 1);
 	arg1[sizeof(arg1) - 1] = 0;
 	for (i = 0; environ[i] && n < MAX_ENV; i++)
-		if (env_wanted(environ[i]))
+		if (env_wanted(environ[i], !strcmp(mode, "--engine")))
 			env[n++] = environ[i];
 	env[n] = NULL;
 	for (i = 0; i < 3; i++) {

@@ -158,9 +158,9 @@ int main(void)
 	}
 	s = suite_create("sandbox");
 	t = tcase_create("sandbox");
-	tcase_add_loop_test(t, forbidden, 0, 3);
-	tcase_add_loop_test(t, user, 0, 3);
-	tcase_add_loop_test(t, working, 0, 3);
+	tcase_add_loop_test(t, forbidden, 0, 4);
+	tcase_add_loop_test(t, user, 0, 4);
+	tcase_add_loop_test(t, working, 0, 4);
 	tcase_add_test(t, memory);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);

@@ -5,6 +5,7 @@
  * Models are loaded by threads of the engine's while it steps others. So there
  * are two handles of the one device: the engine's own, and one for loading.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,12 @@ static bool built_in(void)
 		if (cu_codes[i].begin == cu_codes[i].end)
 			return false;
 	return CU_FILE_N > 0;
+}
+
+/* There is a driver to ask. It stays loaded, and is found again by its name. */
+static bool be_device(void)
+{
+	return built_in() && dlopen("libcuda.so.1", RTLD_NOW);
 }
 
 /* As much shared memory as a block may have, whatever a launch takes of it. */
@@ -427,6 +434,7 @@ static int be_kv_alloc(struct backend_model *m, uint32_t n_blocks)
 
 const struct backend_ops backend_cuda = {
 	.name = "cuda",
+	.device = be_device,
 	.open = be_open,
 	.close = be_close,
 	.lay_out = weights_lay_out,
