@@ -32,6 +32,8 @@ WERROR ?= $(if $(CI),1,0)
 VERSION := 0.1.0
 SOVERSION := 0
 
+# Kernels are the same under a sanitizer, and take minutes to compile.
+CUDA_O := $(O)
 ifneq ($(SAN),)
 override O := $(O)-san
 endif
@@ -80,7 +82,7 @@ CUDASIM_CU := $(wildcard tests/cudasim/kernels/*.cu)
 CUDASIM_PTX := $(if $(NVCC),$(patsubst tests/cudasim/kernels/%.cu,\
 	$(O)/tests/cudasim/%.ptx,$(CUDASIM_CU)) $(O)/tests/cudasim/warp.fatbin)
 CUDA_CU := $(wildcard kernels/cuda/*.cu)
-CUDA_BIN := $(if $(NVCC),$(CUDA_CU:%.cu=$(O)/%.fatbin))
+CUDA_BIN := $(if $(NVCC),$(CUDA_CU:%.cu=$(CUDA_O)/%.fatbin))
 EXAMPLES := $(patsubst libclient/examples/%.c,%,$(wildcard \
 	libclient/examples/*.c))
 
@@ -202,7 +204,7 @@ NVCC_FLAGS := -std=c++17 -O3 -fmad=false -prec-div=true -prec-sqrt=true -ftz=fal
 	--fatbin --compress-mode=none -Xcudafe --display_error_number \
 	$(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
 	-gencode arch=compute_90,code=compute_90
-$(O)/kernels/cuda/%.fatbin: kernels/cuda/%.cu tests/nvcc.sh
+$(CUDA_O)/kernels/cuda/%.fatbin: kernels/cuda/%.cu tests/nvcc.sh
 	$(Q)mkdir -p $(@D)
 	$(call say,NVCC,$<)tests/nvcc.sh "$(NVCC)" $@ $< $(NVCC_FLAGS)
 # What holds it in the programs; empty without a compiler.
@@ -214,7 +216,7 @@ $(O)/kernels/cuda/code.S: $(CUDA_BIN) $(CUDA_CU)
 		echo ".balign 64"; \
 		echo ".globl cu_$${f}_begin, cu_$${f}_end"; \
 		echo "cu_$${f}_begin:"; \
-		$(if $(NVCC),echo ".incbin \"$(O)/kernels/cuda/$$f.fatbin\"";) \
+		$(if $(NVCC),echo ".incbin \"$(CUDA_O)/kernels/cuda/$$f.fatbin\"";) \
 		echo "cu_$${f}_end: .byte 0"; \
 	done; } > $@
 $(O)/kernels/cuda/code.o: $(O)/kernels/cuda/code.S
