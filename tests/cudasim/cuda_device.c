@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* cuda_device.c - the one device, its contexts, and how calls begin and end. */
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,6 +178,15 @@ static double env_number(const char *name, double otherwise)
 	return e && *e ? strtod(e, NULL) : otherwise;
 }
 
+/* Each block of threads has new registers: pages that were given back and come
+ * again would cost more than what is done with them. */
+static void keep_memory(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
+}
+
 int cuInit(unsigned int flags)
 {
 	ENTER(API_ANY);
@@ -191,6 +201,7 @@ int cuInit(unsigned int flags)
 		dev.watchdog_s = env_number("CUDASIM_WATCHDOG", dev.watchdog_s);
 		dev.total =
 			(size_t)env_number("CUDASIM_MEM", (double)dev.total);
+		keep_memory();
 		dev_start();
 		dev.inited = true;
 	}

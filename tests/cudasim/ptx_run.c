@@ -73,7 +73,10 @@ static void start_warp(struct ptx_block *b, int i)
 	w->b = b;
 	w->k = k;
 	w->id = i;
-	w->r = get((size_t)k->n_reg, 32 * sizeof(*w->r));
+	/* A compiler writes a register before it reads it; there are thousands. */
+	w->r = malloc(((size_t)k->n_reg + 1) * 32 * sizeof(*w->r));
+	if (!w->r)
+		abort();
 	w->wg_reg = get((size_t)k->n_reg, 1);
 	w->local = get((size_t)k->local, 32);
 	w->alive = left >= 32 ? ~0u : (1u << left) - 1;
