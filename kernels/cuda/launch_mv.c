@@ -32,6 +32,8 @@ static void lay_mat(struct cu_mv *v, uint32_t i)
 		of->last_scales =
 			m->cols % v->cols / info->block * s->scale_bytes;
 	}
+	of->chain = (s->group < ACT_BLOCK ? CU_CHAIN_HALVES : 0) |
+		    (s->kind != SHAPE_OFF ? CU_CHAIN_MIN : 0);
 	of->tiles = up(m->rows, MV_ROWS);
 	/* half of the banks further than whole rounds, for the two panels */
 	of->stride = v->cols / ACT_BLOCK * of->unit + of->chunk_scales;

@@ -59,95 +59,125 @@ DEV int dot16(const uint32_t *w, uint4 q)
 	return __dp4a((int)w[3], (int)q.w, s);
 }
 
-/* A warp takes 32 columns, a lane a row. */
+/* Scales and minima of @n times 32 columns from block @b on as floats, by a
+ * warp, a lane a row. There may be fewer columns. */
+template <class P, int N>
+DEV void scales_of(const struct few &f, const uint8_t *panel, uint32_t blocks,
+		   uint32_t b)
+{
+	constexpr uint32_t parts = ACT_BLOCK / P::group,
+			   per = P::block / ACT_BLOCK;
+	const uint8_t *scales = panel + blocks * P::unit;
+	uint32_t row = lane_id() % MAT_PANEL,
+		 at = b * parts * MV_ROWS + lane_id();
+	struct panel_raw raw[N * parts];
+	float scale, min;
+	uint32_t i;
+
+	/* all before the first store, so that what is common is read once */
+#pragma unroll
+	for (i = 0; i < N * parts; i++) {
+		uint32_t k = b + (per == 1 ? i : 0), g = i;
+
+		if (per == 1)
+			g = 0;
+		else
+			g += b % per * parts;
+		if (per == 1 && k >= blocks)
+			k = blocks - 1;
+		raw[i] = panel_raw_get<P>(scales + k / per * P::scale_bytes,
+					  row, g);
+	}
+#pragma unroll
+	for (i = 0; i < N * parts; i++) {
+		panel_raw_group<P>(raw[i], &scale, &min);
+		f.scale[at + i * MV_ROWS] = scale;
+		if (P::has_min)
+			f.min[at + i * MV_ROWS] = min;
+	}
+}
+
+/* A warp takes 64 columns, a lane a row. If only 32 are left it does them
+ * twice. */
 template <class P, int NT>
 DEV void sums_by_row(const struct few &f, const uint8_t *panel, uint32_t stride,
 		     uint32_t blocks)
 {
 	uint32_t lane = lane_id(), b, w[8];
 	const uint8_t *mine = panel + lane / MAT_PANEL * stride;
-	int i, t;
+	int h, i, t;
 
 #pragma unroll 1
-	for (b = warp_id(); b < blocks; b += ASKER) {
+	for (b = 2 * warp_id(); b < blocks; b += 2 * ASKER) {
 #pragma unroll
-		for (i = 0; i < 8; i++)
-			w[i] = panel_dot_quad<P>(mine + b * P::unit,
-						 lane % MAT_PANEL, i);
-#pragma unroll
-		for (t = 0; t < NT; t++) {
-			const uint4 *q =
-				(const uint4 *)(f.act + t * f.stride + b * 64);
-			int lo = dot16(w, q[0]), hi = dot16(w + 4, q[1]);
+		for (h = 0; h < 2; h++) {
+			uint32_t k = min(b + h, blocks - 1);
 
-			if (P::group == 32) {
-				f.sum[sum_at<NT>(b, t, lane)] = lo + hi;
-			} else {
-				f.sum[sum_at<NT>(2 * b, t, lane)] = lo;
-				f.sum[sum_at<NT>(2 * b + 1, t, lane)] = hi;
+#pragma unroll
+			for (i = 0; i < 8; i++)
+				w[i] = panel_dot_quad<P>(mine + k * P::unit,
+							 lane % MAT_PANEL, i);
+#pragma unroll
+			for (t = 0; t < NT; t++) {
+				const uint4 *q =
+					(const uint4 *)(f.act + t * f.stride +
+							k * 64);
+				int lo = dot16(w, q[0]);
+				int hi = dot16(w + 4, q[1]);
+
+				if (P::group == 32) {
+					f.sum[sum_at<NT>(k, t, lane)] = lo + hi;
+					continue;
+				}
+				f.sum[sum_at<NT>(2 * k, t, lane)] = lo;
+				f.sum[sum_at<NT>(2 * k + 1, t, lane)] = hi;
 			}
 		}
+		scales_of<P, 2>(f, mine, blocks, b);
 	}
 }
 
-/* A warp takes 32 columns of a panel: what a lane holds is row g or g + 8 and
- * quad t or t + 4 of weights, quad t and t + 4 of token g; it gets the sums of
- * both rows with tokens 2t and 2t + 1. */
+/* A warp takes 32 columns of both panels: what a lane holds is row g or g + 8
+ * and quad t or t + 4 of weights, quad t and t + 4 of token g; it gets the sums
+ * of both rows with tokens 2t and 2t + 1. Those past the last are not used. */
 template <class P, int NT>
 DEV void sums_by_mma(const struct few &f, const uint8_t *panel, uint32_t stride,
 		     uint32_t blocks, uint32_t n)
 {
-	uint32_t g = lane_id() / 4, t = lane_id() % 4, k, part, i;
+	uint32_t g = lane_id() / 4, t = lane_id() % 4, k, half, part, i;
 	constexpr uint32_t parts = ACT_BLOCK / P::group;
 	const uint8_t *act = f.act + min(g, n - 1) * f.stride + 4 * t;
 
 #pragma unroll 1
-	for (k = warp_id(); k < 2 * blocks; k += ASKER) {
-		const uint8_t *u = panel + k % 2 * stride + k / 2 * P::unit;
-		const uint32_t *q = (const uint32_t *)(act + k / 2 * 64);
-		uint32_t a[4], b[2] = { q[0], q[4] };
+	for (k = warp_id(); k < blocks; k += ASKER) {
+		const uint32_t *q = (const uint32_t *)(act + k * 64);
+		uint32_t b[2] = { q[0], q[4] };
 
-		for (i = 0; i < 4; i++)
-			a[i] = panel_dot_quad<P>(u, g + i % 2 * 8,
-						 t + i / 2 * 4);
 #pragma unroll
-		for (part = 0; part < parts; part++) {
-			uint32_t half[4], at = k / 2 * parts + part;
+		for (half = 0; half < 2; half++) {
+			const uint8_t *u = panel + half * stride + k * P::unit;
+			uint32_t a[4], a_part[4];
 			int d[4];
 
 			for (i = 0; i < 4; i++)
-				half[i] = parts == 1 || i / 2 == part ? a[i]
-								      : 0;
-			mma_k32(d, half, b, 0);
-			for (i = 0; i < 4; i++)
-				if (2 * t + i % 2 < n)
-					f.sum[sum_at<NT>(at, 2 * t + i % 2,
-							 k % 2 * 16 + g +
-								 i / 2 * 8)] =
-						d[i];
+				a[i] = panel_dot_quad<P>(u, g + i % 2 * 8,
+							 t + i / 2 * 4);
+#pragma unroll
+			for (part = 0; part < parts; part++) {
+				for (i = 0; i < 4; i++)
+					a_part[i] = parts == 1 || i / 2 == part
+							    ? a[i]
+							    : 0;
+				mma_k32(d, a_part, b, 0);
+				for (i = 0; i < 4; i++)
+					f.sum[sum_at<NT>(
+						k * parts + part, 2 * t + i % 2,
+						half * MAT_PANEL + g +
+							i / 2 * 8)] = d[i];
+			}
 		}
-	}
-}
-
-/* Scales and minima of a chunk as floats. */
-template <class P>
-DEV void scales_of(const struct few &f, const uint8_t *panel, uint32_t stride,
-		   uint32_t blocks)
-{
-	uint32_t n = blocks * (ACT_BLOCK / P::group) * MV_ROWS, i;
-	float scale, min;
-
-#pragma unroll 1
-	for (i = threadIdx.x; i < n; i += SUMMERS) {
-		uint32_t row = i % MV_ROWS, g = i / MV_ROWS;
-
-		panel_group<P>(panel + row / MAT_PANEL * stride +
-				       blocks * P::unit +
-				       g / P::groups * P::scale_bytes,
-			       row % MAT_PANEL, g % P::groups, &scale, &min);
-		f.scale[i] = scale;
-		if (P::has_min)
-			f.min[i] = min;
+		scales_of<P, 1>(f, panel + lane_id() / MAT_PANEL * stride,
+				blocks, k);
 	}
 }
 
@@ -164,7 +194,6 @@ DEV void sum_chunk(const struct cu_mv &p, const struct mv_at &at,
 			sums_by_mma<P, NT>(f, stage, stride, blocks, p.mul.n);
 		else
 			sums_by_row<P, NT>(f, stage, stride, blocks);
-		scales_of<P>(f, stage, stride, blocks);
 	});
 }
 
@@ -201,17 +230,14 @@ DEV float chain_chunk(const struct cu_mv &p, const struct mv_at &at,
 		      const struct few &f, uint32_t t, float acc)
 {
 	uint32_t blocks = at.cols / ACT_BLOCK;
-	bool halves = false, min = false;
+	uint32_t chain = p.of[at.mat].chain;
 
-	panel_case(p.mul.m[at.mat].fmt, [&](auto fmt) {
-		halves = decltype(fmt)::group == 16;
-		min = decltype(fmt)::has_min;
-	});
-	if (halves)
-		return min ? chain_of<NT, 2, true>(f, blocks, t, acc)
-			   : chain_of<NT, 2, false>(f, blocks, t, acc);
-	return min ? chain_of<NT, 1, true>(f, blocks, t, acc)
-		   : chain_of<NT, 1, false>(f, blocks, t, acc);
+	if (chain & CU_CHAIN_HALVES)
+		return chain & CU_CHAIN_MIN
+			       ? chain_of<NT, 2, true>(f, blocks, t, acc)
+			       : chain_of<NT, 2, false>(f, blocks, t, acc);
+	return chain & CU_CHAIN_MIN ? chain_of<NT, 1, true>(f, blocks, t, acc)
+				    : chain_of<NT, 1, false>(f, blocks, t, acc);
 }
 
 /* The input as quantised blocks, in shared memory if there is room. Returns
@@ -291,8 +317,8 @@ template <int NT> DEV void few(const struct cu_mv &p)
 		__syncthreads();
 }
 
-/* Shared memory for as many blocks is only there from 9.0 on. */
-#if __CUDA_ARCH__ >= 900
+/* Shared memory for as many blocks is there on 9.0 alone. */
+#if __CUDA_ARCH__ == 900
 #define FEWER 0
 #else
 #define FEWER 1

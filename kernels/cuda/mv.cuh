@@ -65,11 +65,15 @@ DEV bool mv_ends(const struct cu_mv &p, const struct mv_at &at)
 /* By a warp: @bytes, a multiple of 16, into shared memory. */
 DEV void mv_copy(uint32_t to, const uint8_t *from, uint32_t bytes)
 {
-	uint32_t k;
+	uint32_t lane = lane_id() * 16, whole = bytes / (WARP * 16), k;
 
+	to += lane;
+	from += lane;
 #pragma unroll 4
-	for (k = lane_id() * 16; k < bytes; k += WARP * 16)
-		cp_async16(to + k, from + k);
+	for (k = 0; k < whole; k++)
+		cp_async16(to + k * WARP * 16, from + k * WARP * 16);
+	if (lane < bytes % (WARP * 16))
+		cp_async16(to + k * WARP * 16, from + k * WARP * 16);
 }
 
 /* Ask for a chunk of both panels: codes, and scales behind them. The second

@@ -81,8 +81,12 @@ struct cu_mul {
 #define MV_ROWS	  32 /* of a tile */
 #define MV_STAGES 4  /* chunks of weights in shared memory */
 
+#define CU_CHAIN_HALVES 1 /* groups are 16 wide */
+#define CU_CHAIN_MIN	2 /* there are minima */
+
 /* Of a matrix: bytes of a panel, of 32 columns' codes or floats, of the scales
- * of a chunk and of the last one, and of a panel in a stage; tiles. */
+ * of a chunk and of the last one, and of a panel in a stage; tiles; CU_CHAIN_*.
+ */
 struct cu_mv_mat {
 	uint64_t bytes;
 	uint32_t unit;
@@ -90,7 +94,7 @@ struct cu_mv_mat {
 	uint32_t last_scales;
 	uint32_t stride;
 	uint32_t tiles;
-	uint32_t pad;
+	uint32_t chain;
 };
 
 /**
