@@ -209,7 +209,7 @@ extern const struct backend_ops backend_cpu;
 extern const struct backend_ops backend_cuda;
 extern const struct backend_ops backend_oracle;
 
-/* NULL-terminated; the first is the default. */
+/* NULL-terminated. */
 extern const struct backend_ops *const backends[];
 /* By name, or NULL. */
 const struct backend_ops *backend_find(const char *name);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends.c - the backends there are; the first is the default. */
+/* backends.c - the backends there are. */
 #include <stddef.h>
 
 #include "backend.h"

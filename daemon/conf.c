@@ -66,7 +66,7 @@ static const struct conf_row rows[] = {
 	TEXT("socket", CONF_TEXT, socket, "", "path of the socket"),
 	{ "socket-mode", CONF_MODE, F(socket_mode), 0, 0777, 0666, NULL, "", "permissions of the socket" },
 	TEXT("user", CONF_TEXT, user, "hearth", "user of engine and parser when started as root"),
-	TEXT("backend", CONF_BACKEND, backend, "cpu", "what computes"),
+	TEXT("backend", CONF_BACKEND, backend, "auto", "what computes: auto, cuda, cpu or oracle"),
 	TEXT("gpu", CONF_GPU, gpu, "", "the GPU to use: index, UUID or PCI address"),
 	TEXT("cpu-mask", CONF_CPU, cpu_mask, "", "highest CPU level to use"),
 	NUM("threads", threads, 0, 1024, 0, "", "threads that compute, 0: one a core"),

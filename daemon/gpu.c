@@ -15,7 +15,7 @@ static const struct vendor {
 	const char *name;
 	const char *serves; /* NULL: nothing that could compute */
 } vendors[] = {
-	{ 0x10de, "NVIDIA", "cpu backend; no CUDA backend in this build" },
+	{ 0x10de, "NVIDIA", "cuda backend, with libcuda and sm_80; else cpu" },
 	{ 0x1002, "AMD", "cpu backend; no backend for AMD in this build" },
 	{ 0x8086, "Intel", "cpu backend; no backend for Intel in this build" },
 	{ 0x1af4, "virtio", NULL },

@@ -86,7 +86,7 @@ START_TEST(nvidia)
 	fake_init(&f, DRM_BUS_PCI);
 	gpu_fill(&g, &f.d, sys_dir);
 	ck_assert(g.render && g.computes);
-	ck_assert_ptr_nonnull(strstr(g.serves, "no CUDA backend"));
+	ck_assert_ptr_nonnull(strstr(g.serves, "cuda backend"));
 	ck_assert_int_eq(gpu_print(&g, text, sizeof(text)), strlen(text));
 	ck_assert_str_eq(text, "pci 0000:01:00.0, NVIDIA 0x2330, "
 			       "driver nvidia, /nowhere/renderD128");

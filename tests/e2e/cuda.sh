@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# cuda.sh - hearthd with a GPU, in the simulator: the CPU's answers, over kills,
+# losses, hangs and no GPU at all. HEARTH_LONG=1: hangs at the start, too.
+# shellcheck disable=SC2119 # start without arguments is meant
+# shellcheck source=tests/e2e/daemon.inc
+. "$(dirname "$0")/daemon.inc"
+sim=$O/tests/cudasim
+models=(llama qwen3 gemma3)
+export HEARTH_SOCKET=$sock
+for m in "${models[@]}"; do
+	"$O/tests/t_mkgguf" "$t/$m.gguf" --arch "$m" --type Q8_0 --ctx 512 \
+		--layers 2 --embd 64 --ff 96 --heads 2 --kv-heads 1 \
+		--head-dim 32 --swa 32
+	chmod 644 "$t/$m.gguf"
+done
+
+# ask MODEL TOKENS: with the probabilities, so that a wrong bit shows
+ask() {
+	timeout 120 "$O/hearth" run "$t/$1.gguf" --raw --greedy --ignore-eos \
+		--no-stats --logprobs -n "$2" "To be, or not" 2>"$t/err"
+}
+logged() { grep -q -- "$1" "$t/log"; }
+# gpu ARGUMENTS...: a daemon on a machine with a GPU; PLAN: what fails there
+gpu() {
+	: >"$t/log"
+	LD_LIBRARY_PATH=$sim CUDASIM_FAIL=${PLAN:-} start "$@"
+}
+# same MODEL TOKENS WHAT
+same() {
+	ask "$1" "$2" >"$t/got" || fail "$3, $1: $(cat "$t/err")"
+	cmp -s "$t/got" "$t/$1.$2" || fail "$3, $1: another answer"
+}
+# given NAME PLAN LINE ARGUMENTS...: fails so, says so, answers all the same
+given() {
+	local name=$1 line=$3
+	PLAN=$2 gpu "${@:4}"
+	same llama 12 "$name"
+	logged "$line" || fail "$name: the log does not say '$line'"
+	engine=$(child_pid)
+	stop
+}
+
+# what the CPU answers
+start -o backend=cpu
+for m in "${models[@]}"; do ask "$m" 4 >"$t/$m.4" || fail "$m: $(cat "$t/err")"; done
+ask llama 12 >"$t/llama.12" || fail "llama: $(cat "$t/err")"
+stop
+
+# no driver: the CPU, and one line says why; or one error
+: >"$t/log"
+start -o backend=auto
+same llama 12 "auto without a driver"
+logged 'backend: cpu (.*libcuda' ||
+	logged 'backend: cpu (.*CUDA compiler' || fail "auto does not say why"
+stop
+rc=0
+"$O/hearthd" -o pool=private --socket "$sock" -o backend=cuda \
+	2>"$t/err" || rc=$?
+[ $rc = 1 ] || fail "no driver, and exit $rc"
+[ "$(grep -c 'start: backend cuda: .*' "$t/err")" = 1 ] ||
+	fail "no driver: $(cat "$t/err")"
+if grep -q 'CUDA compiler' "$t/err"; then
+	echo "built without a CUDA compiler"
+	exit 77
+fi
+
+# the same answers, and a daemon that is killed goes on with them
+gpu -o backend=cuda -o watchdog-ms=60000
+till 20 logged 'backend: cuda, cudasim' || fail "the log does not say which GPU"
+for m in "${models[@]}"; do same "$m" 4 "on the GPU"; done
+"$O/hearth" ps 2>/dev/null | grep -q 'cuda' || fail "ps does not say cuda"
+ask llama 12 >"$t/got" &
+client=$!
+till 20 test -s "$t/got" || fail "no first token"
+kill -KILL "$engine"
+kill -0 $client || fail "the answer was complete before the kill"
+wait $client || fail "killed: $(cat "$t/err")"
+cmp -s "$t/got" "$t/llama.12" || fail "killed: another answer"
+logged 'killed (pid .*, SIGKILL)' || fail "it was not killed"
+engine=$(child_pid)
+stop
+
+# lost in every engine's fourth step, so that the third does without
+given "lost" "cuGraphLaunch#4:lost" 'going on with the CPU' \
+	-o backend=auto -o watchdog-ms=60000
+[ "$(grep -c 'the GPU was lost' "$t/log")" = 2 ] || fail "lost: how often?"
+given "hung in a step" "cuGraphLaunch#3:hang" 'going on with the CPU' \
+	-o backend=auto -o watchdog-ms=1500
+given "hung in a load" "cuMemHostRegister#1:hang" 'going on with the CPU' \
+	-o backend=auto -o watchdog-ms=1500
+given "no memory" "cuMemCreate#1:OUT_OF_MEMORY" \
+	'on the CPU, not on the GPU (cuMemCreate: ' -o backend=auto
+given "no device" "cuInit#1:NO_DEVICE" 'backend: cpu (.*cuInit' -o backend=auto
+given "kernels that do not load" "cuModuleLoadDataEx#3:INVALID_PTX" \
+	'backend: cpu (cuModuleLoadDataEx: ' -o backend=auto
+if [ -n "${HEARTH_LONG:-}" ]; then
+	given "hung at the start" "cuInit#1:hang" 'going on with the CPU' \
+		-o backend=auto -o watchdog-ms=500
+fi
