@@ -37,13 +37,17 @@ static uint32_t up(uint32_t n, uint32_t to)
 	return (n + to - 1) / to;
 }
 
-static uint32_t smem_of(const struct tile *t, const struct shape *s)
+static uint32_t smem_of(const struct tile *t, enum fmt f)
 {
-	uint32_t bits = s->lo + s->hi, groups = ACT_BLOCK / s->group;
+	const struct shape *s = &shapes[f];
+	uint32_t groups = ACT_BLOCK / s->group;
+	uint32_t per = fmt_info[f].block / ACT_BLOCK;
 	bool min = s->kind != SHAPE_OFF;
 
-	return MM_BYTES(t->panels, t->tokens, t->kb, t->stages, bits, groups,
-			min);
+	return t->stages * MM_STAGE_BYTES(t->panels, t->tokens, t->kb,
+					  s->lo + s->hi, groups, min, per,
+					  s->scale_bytes) +
+	       MM_FACTOR_BYTES(t->panels, t->kb, groups, min);
 }
 
 /* The tiles that keep the busiest multiprocessor the shortest. */
@@ -59,7 +63,8 @@ static int choose(const struct cu_mat *m, uint32_t n,
 		cost = (uint64_t)up(m->rows, t->panels * MAT_PANEL) *
 		       up(n, t->tokens);
 		cost = (cost + chip->sms - 1) / chip->sms * t->work;
-		if (cost < least && smem_of(t, &shapes[m->fmt]) <= chip->smem) {
+		if (cost < least &&
+		    smem_of(t, (enum fmt)m->fmt) <= chip->smem) {
 			least = cost;
 			best = i;
 		}
@@ -70,7 +75,6 @@ static int choose(const struct cu_mat *m, uint32_t n,
 static int quantised(struct cu_launch *l, const struct cu_chip *chip)
 {
 	const struct cu_mat *m = &l->p.mul.m[0];
-	const struct shape *s = &shapes[m->fmt];
 	int shape = choose(m, l->p.mul.n, chip);
 	const struct tile *t = &tiles[shape];
 
@@ -78,7 +82,7 @@ static int quantised(struct cu_launch *l, const struct cu_chip *chip)
 	l->grid[0] = up(l->p.mul.n, t->tokens);
 	l->grid[1] = up(m->rows, t->panels * MAT_PANEL);
 	l->block = t->threads;
-	l->smem = smem_of(t, s);
+	l->smem = smem_of(t, (enum fmt)m->fmt);
 	if (l->p.mul.in != CU_IN_ACT || m->cols % fmt_info[m->fmt].block ||
 	    l->smem > chip->smem || l->grid[1] > UINT16_MAX)
 		return -ENOTSUP;

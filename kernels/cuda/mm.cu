@@ -7,30 +7,39 @@
  * columns in stages of some blocks of 32, which a ring of asynchronous copies
  * brings to shared memory as they are: codes of the panels, and of each block of
  * activations q, d and what goes with minima. Scales and minima become floats
- * once a stage, by all threads, a stage ahead.
+ * once a stage, by all threads.
  *
  * mma's A is a panel's 16 rows, B is 8 tokens: lane 4g + t has rows g and g + 8,
  * quads t and t + 4 of them, and of the sums tokens 2t and 2t + 1. Which token
  * is which column of B is free: a warp's token 2 * WN * t + 2 * i + e is column
  * 2t + e of product i, so that what lane 4g + t needs of d lies in a row.
  *
- * Exact sums. |code - offset| is at most 128 after the shift, or a code without
- * offset at most 31, |q| <= 127, a group has at most 32: the sum is below 2^19.01
- * < 2^22, for which 1.5 * 2^23 + sum has the sum in its lowest bits as a float's
- * mantissa. So a sum begins at the float's bits, is read as a float, and is
- * exact less 1.5 * 2^23: an addition instead of a conversion, which is slower by
- * eight.
+ * Exact sums. A code is at most 128 from its offset once it is shifted, or at
+ * most 31 where there is no offset, |q| <= 127 and a group has at most 32: a sum
+ * is below 2^19. The float 1.5 * 2^23 + sum has the sum in the lowest bits of its
+ * mantissa as long as that is below 2^22; so a sum begins at that float's bits,
+ * is read as a float, and less 1.5 * 2^23 it is exact: an addition instead of a
+ * conversion, of which a multiprocessor does an eighth as many.
  *
  * Banks. Vector v of a block of codes has its halves swapped if v & 2, so that
  * the four vectors which a warp's lanes read (t = 0..3) lie in four quarters.
  * The 8 rows of a ldmatrix are tokens 2 * WN * a + 2 * i + e: a (0..3) goes into
- * bits 0 and 2 of the number of their 16 bytes, e is bit 1. d is read 16 bytes a
- * lane by four different t: bit 5 of the token's number goes into bit 2.
+ * bits 0 and 2 of the number of their 16 bytes, e is bit 1. Of d four different
+ * t read 16 bytes each, 2 * WN words apart: after each 32 words 4 are left out.
+ * Factors of the eight g lie side by side.
  */
 #include "mm.h"
 #include "panel.cuh"
 
 #define SUM_ZERO 0x4b400000 /* 1.5 * 2^23 */
+
+/* Two blocks of most formats do not fit into 100 KiB of shared memory, and the
+ * compiler for these chips wants a few more registers than two would have. */
+#if __CUDA_ARCH__ >= 1200
+#define PER_SM(n) 1
+#else
+#define PER_SM(n) n
+#endif
 
 /* What is known of a tile when compiling, see MM_SHAPES. */
 template <int F, int MT, int WN, int WARPS_M, int WARPS_N, int KB, int STAGES>
@@ -50,13 +59,12 @@ struct tile {
 	static constexpr int d_at = q_at + KB * tokens * 32;
 	static constexpr int ds_at = d_at + KB * MM_ROW(tokens) * 4;
 	static constexpr int d_row = MM_ROW(tokens);
-	static constexpr int stage =
-		MM_STAGE_BYTES(panels, tokens, KB, bits, groups, min);
-	static constexpr int factors =
-		MM_FACTOR_FLOATS(panels, KB, groups, min);
+	static constexpr int scale_room = MM_SCALES(KB, per, fmt::scale_bytes);
+	static constexpr int scales_at =
+		q_at + MM_ACT_BYTES(tokens, KB, groups, min);
+	static constexpr int stage = MM_STAGE_BYTES(
+		panels, tokens, KB, bits, groups, min, per, fmt::scale_bytes);
 	static constexpr int lane_factors = min ? 4 : 2;
-	/* copies and factors of a thread */
-	static constexpr int share = rows * KB * groups / threads;
 	static_assert(rows * KB * groups % threads == 0, "whole");
 	static_assert(tokens * KB % threads == 0, "whole");
 	/* a stage lies in one block of the format, or blocks are counted */
@@ -81,11 +89,30 @@ struct job {
 	uint32_t last_token;
 };
 
+/* threadIdx.x and blockIdx, but what follows from them is computed again: that
+ * costs less than registers for as long as the sums need them. */
+DEV uint32_t tid_again()
+{
+	uint32_t i;
+
+	asm volatile("mov.u32 %0, %%tid.x;" : "=r"(i));
+	return i;
+}
+
+DEV uint2 block_again()
+{
+	uint2 i;
+
+	asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(i.x));
+	asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(i.y));
+	return i;
+}
+
 template <class T> DEV struct job job_of(const struct cu_mul &p)
 {
 	const struct cu_mat *m = &p.m[0];
-	uint32_t panel0 = blockIdx.y * T::panels;
-	uint32_t token0 = blockIdx.x * T::tokens;
+	uint2 block = block_again();
+	uint32_t panel0 = block.y * T::panels, token0 = block.x * T::tokens;
 	struct job j;
 
 	j.blocks = m->cols / 32;
@@ -95,16 +122,6 @@ template <class T> DEV struct job job_of(const struct cu_mul &p)
 	j.last_panel = (m->rows - 1) / 16 - panel0;
 	j.last_token = p.n - 1 - token0;
 	return j;
-}
-
-/* threadIdx.x, but what follows from it is computed again: that costs less than
- * registers for as long as the sums need them. */
-DEV uint32_t tid_again()
-{
-	uint32_t i;
-
-	asm volatile("mov.u32 %0, %%tid.x;" : "=r"(i));
-	return i;
 }
 
 /* Ask for the codes of the stage from block b0. */
@@ -189,57 +206,59 @@ DEV void ask_acts(const struct job &j, uint32_t b0, uint32_t to)
 	}
 }
 
-/* A thread's share of a stage's factors is of row share_row() of the tile and
- * group share_group() of the stage. */
-template <class T> DEV uint32_t share_row(uint32_t tid, int i)
-{
-	return (i * T::threads + tid) % T::rows;
-}
-
-template <class T> DEV uint32_t share_group(uint32_t tid, int i)
-{
-	return (i * T::threads + tid) / T::rows;
-}
-
+/* Ask for what the stage from block b0 needs of its blocks' scales: all of each,
+ * or of a large one the first halves and bytes of some groups. They lie in the
+ * stage as in the panel, and what is not needed is not there. */
 template <class T>
-DEV void raw_load(struct panel_raw *raw, const struct job &j, uint32_t b0)
+DEV void ask_scales(const struct job &j, uint32_t b0, uint32_t to)
 {
-	uint32_t tid = tid_again();
+	constexpr uint32_t halves = T::min ? 4 : 2; /* in 16 bytes */
+	constexpr uint32_t some = T::kb * T::groups;
+	constexpr uint32_t panel =
+		T::per == 1 ? T::kb * halves
+			    : halves + some * (T::groups == 1 ? 2 : 1);
+	constexpr uint32_t all = panel * T::panels;
+	uint32_t tid = tid_again(), c = tid % panel, at = c;
 
-#pragma unroll
-	for (int i = 0; i < T::share; i++) {
-		uint32_t row = share_row<T>(tid, i);
-		uint32_t g = share_group<T>(tid, i);
-		uint32_t b = b0 + g / T::groups;
-		const uint8_t *p = j.w +
-				   min(row / 16, j.last_panel) * j.panel_bytes +
-				   j.blocks * T::fmt::unit +
-				   b / T::per * T::fmt::scale_bytes;
-
-		if (b < j.blocks)
-			raw[i] = panel_raw_get<typename T::fmt>(
-				p, row % 16,
-				b % T::per * T::groups + g % T::groups);
-	}
+	static_assert(all <= T::threads, "one for each thread");
+	if (tid >= all || (T::ends && b0 + c / halves >= j.blocks))
+		return;
+	if (T::per > 1 && c >= halves)
+		at += b0 % T::per * T::groups;
+	if (T::per > 1 && c >= halves + some)
+		at += T::per * T::groups - some;
+	cp_async16(to + T::scales_at + tid / panel * T::scale_room + at * 16,
+		   j.w + min(tid / panel, j.last_panel) * j.panel_bytes +
+			   j.blocks * T::fmt::unit +
+			   b0 / T::per * T::fmt::scale_bytes + at * 16);
 }
 
-template <class T> DEV void raw_store(const struct panel_raw *raw, float *to)
+/* Scales and minima of the stage from block b0 as floats. */
+template <class T>
+DEV void decode_scales(const uint8_t *stage, uint32_t b0, float *to)
 {
 	uint32_t tid = tid_again();
 
 #pragma unroll
-	for (int i = 0; i < T::share; i++) {
-		uint32_t row = share_row<T>(tid, i);
-		float *f =
-			to +
-			((share_group<T>(tid, i) * T::panels + row / 16) * 8 +
-			 row % 8) *
-				T::lane_factors +
-			(row / 8 & 1);
-		float scale, least;
+	for (uint32_t at = 0; at < T::rows * T::kb * T::groups;
+	     at += T::threads) {
+		uint32_t row = (at + tid) % T::rows, g = (at + tid) / T::rows;
+		const uint8_t *from =
+			stage + T::scales_at + row / 16 * T::scale_room;
+		float *f = to +
+			   ((g * T::panels + row / 16) * 8 + row % 8) *
+				   T::lane_factors +
+			   (row / 8 & 1);
+		float least;
 
-		panel_raw_group<typename T::fmt>(raw[i], &scale, &least);
-		f[0] = scale;
+		if (T::per == 1)
+			panel_group<typename T::fmt>(
+				from + g * T::fmt::scale_bytes, row % 16, 0, f,
+				&least);
+		else
+			panel_group<typename T::fmt>(
+				from, row % 16, b0 % T::per * T::groups + g, f,
+				&least);
 		if (T::min)
 			f[2] = least;
 	}
@@ -249,45 +268,32 @@ template <class T> DEV void raw_store(const struct panel_raw *raw, float *to)
  * struct place - where in the tile a lane works
  * @g, @t: rows g and g + 8 of a panel, tokens 2t and 2t + 1 of a product
  * @panel, @token: its warp's first
+ * @chunk: of q, the row that the lane names to the first ldmatrix
+ * @word:  of d, the lane's first token
  */
 struct place {
 	int g, t;
 	int panel, token;
+	int chunk, word;
 };
 
 template <class T> DEV struct place place_of(uint32_t tid)
 {
-	struct place l = { (int)tid % 32 / 4, (int)tid % 4,
-			   (int)tid / 32 / T::warps_n * T::mt,
-			   (int)tid / 32 % T::warps_n * 8 * T::wn };
+	uint32_t warp = tid / 32, lane = tid % 32, next;
+	struct place l;
 
-	return l;
-}
-
-/**
- * struct part - a lane's sums and operands
- * @chunk:   of q, the row that the lane names to the first ldmatrix
- * @word:    of d, the lane's first token
- */
-template <class T> struct part {
-	float acc[T::mt][T::wn][4];
-	struct place at;
-	int chunk, word;
-};
-
-template <class T> DEV void part_init(struct part<T> &w)
-{
-	int lane = threadIdx.x % 32, next;
-
-	memset(w.acc, 0, sizeof(w.acc));
-	w.at = place_of<T>(threadIdx.x);
+	l.g = lane / 4;
+	l.t = lane % 4;
+	l.panel = warp / T::warps_n * T::mt;
+	l.token = warp % T::warps_n * 8 * T::wn;
 	/* Of ldmatrix4, lanes 8 to 15 name the other half and 16 to 31 product
 	 * i + 1; of ldmatrix2, 8 to 15 product i + 1. */
 	next = T::groups == 1 ? lane / 16 : lane / 8 % 2;
-	w.chunk = q_chunk<T>(w.at.token + 2 * T::wn * (lane % 8 / 2) +
-				     next * 2 + lane % 2,
+	l.chunk = q_chunk<T>(l.token + 2 * T::wn * (lane % 8 / 2) + next * 2 +
+				     lane % 2,
 			     T::groups == 1 ? lane / 8 % 2 : 0);
-	w.word = d_word(w.at.token + 2 * T::wn * w.at.t);
+	l.word = d_word(l.token + 2 * T::wn * l.t);
+	return l;
 }
 
 /* Quad @i of @row as mma takes it; halves of vectors are swapped. */
@@ -322,17 +328,18 @@ DEV void load4(float *to, const void *from)
 
 /* Products i and i + 1, which are four tokens of the lane, of group g. */
 template <class T>
-DEV void pair(struct part<T> &w, const uint8_t *stage, int g, int i,
-	      const uint32_t a[T::mt][4], const float f[T::mt][4])
+DEV void pair(float acc[T::mt][T::wn][4], const struct place &l,
+	      const uint8_t *stage, int g, int i, const uint32_t a[T::mt][4],
+	      const float f[T::mt][4])
 {
-	int word = w.word + 2 * i, b = g / T::groups;
+	int word = l.word + 2 * i, b = g / T::groups;
 	uint32_t q[4], at = smem_at(stage) + T::q_at + b * T::tokens * 32;
 	float d[4], ds[4];
 
 	if (T::groups == 1)
-		ldmatrix4(q, at + (w.chunk + 4 * i) * 16);
+		ldmatrix4(q, at + (l.chunk + 4 * i) * 16);
 	else
-		ldmatrix2(q, at + ((w.chunk ^ (g & 1)) + 4 * i) * 16);
+		ldmatrix2(q, at + ((l.chunk ^ (g & 1)) + 4 * i) * 16);
 	load4(d, stage + T::d_at + (b * T::d_row + word) * 4);
 	if (T::min)
 		load4(ds, stage + T::ds_at + (g * T::d_row + word) * 4);
@@ -344,45 +351,44 @@ DEV void pair(struct part<T> &w, const uint8_t *stage, int g, int i,
 			mma_k32(sum, a[p], q + 2 * u, SUM_ZERO);
 		else
 			mma_k16(sum, a[p], q[u], SUM_ZERO);
-		add<T>(w.acc[p][i + u], sum, f[p], d + 2 * u, ds + 2 * u);
+		add<T>(acc[p][i + u], sum, f[p], d + 2 * u, ds + 2 * u);
 	}
 }
 
 /* Group g of a stage. */
 template <class T>
-DEV void group(struct part<T> &w, const uint8_t *stage, const float *factors,
-	       int g)
+DEV void group(float acc[T::mt][T::wn][4], const struct place &l,
+	       const uint8_t *stage, const float *factors, int g)
 {
-	int quad0 = w.at.t + g % T::groups * 4;
+	int quad0 = l.t + g % T::groups * 4;
 	uint32_t a[T::mt][4];
 	float f[T::mt][4];
 
 #pragma unroll
 	for (int p = 0; p < T::mt; p++) {
 		const uint32_t *u =
-			(const uint32_t *)(stage + ((w.at.panel + p) * T::kb +
+			(const uint32_t *)(stage + ((l.panel + p) * T::kb +
 						    g / T::groups) *
 							   T::fmt::unit);
 		const float *from =
-			factors +
-			((g * T::panels + w.at.panel + p) * 8 + w.at.g) *
-				T::lane_factors;
+			factors + ((g * T::panels + l.panel + p) * 8 + l.g) *
+					  T::lane_factors;
 
 #pragma unroll
 		for (int i = 0; i < 4 / T::groups; i++)
-			a[p][i] = quad<T>(u, w.at.g + i % 2 * 8,
-					  quad0 + i / 2 * 4);
+			a[p][i] =
+				quad<T>(u, l.g + i % 2 * 8, quad0 + i / 2 * 4);
 		memcpy(f[p],
 		       __builtin_assume_aligned(from, 4 * T::lane_factors),
 		       4 * T::lane_factors);
 	}
 #pragma unroll
 	for (int i = 0; i < T::wn; i += 2)
-		pair<T>(w, stage, g, i, a, f);
+		pair<T>(acc, l, stage, g, i, a, f);
 }
 
 template <class T>
-DEV void store(const struct part<T> &w, const struct cu_mul &p)
+DEV void store(const float acc[T::mt][T::wn][4], const struct cu_mul &p)
 {
 	struct place l = place_of<T>(tid_again());
 	uint32_t rows = p.m[0].rows;
@@ -393,7 +399,7 @@ DEV void store(const struct part<T> &w, const struct cu_mul &p)
 	for (int i = 0; i < T::mt * T::wn * 4; i++) {
 		uint32_t row = row0 + i / (T::wn * 4) * 16 + (i / 2 & 1) * 8;
 		uint32_t tok = tok0 + i / 4 % T::wn * 2 + (i & 1);
-		float v = w.acc[i / 4 / T::wn][i / 4 % T::wn][i % 4];
+		float v = acc[i / 4 / T::wn][i / 4 % T::wn][i % 4];
 		float *out = p.out[0] + (size_t)tok * rows + row;
 
 		if (row >= rows || tok >= p.n)
@@ -412,20 +418,15 @@ template <class T> DEV void mm(const struct cu_mul &p)
 	float *factors = (float *)(shared + T::stages * T::stage);
 	struct job j = job_of<T>(p);
 	uint32_t n = (j.blocks + T::kb - 1) / T::kb, at = smem_at(shared), s;
-	struct panel_raw raw[T::share];
-	struct part<T> w;
-	bool idle;
+	float acc[T::mt][T::wn][4] = {};
 
-	part_init<T>(w);
-	idle = w.at.panel > (int)j.last_panel || w.at.token > (int)j.last_token;
 	/* Weights do not depend on the kernel before this one. */
 #pragma unroll
 	for (int i = 0; i < T::stages - 1; i++)
-		if (i < n)
+		if (i < n) {
 			ask_codes<T>(j, i * T::kb, at + i * T::stage);
-	raw_load<T>(raw, j, 0);
-	raw_store<T>(raw, factors);
-	raw_load<T>(raw, j, T::kb);
+			ask_scales<T>(j, i * T::kb, at + i * T::stage);
+		}
 	grid_wait();
 #pragma unroll
 	for (int i = 0; i < T::stages - 1; i++) {
@@ -436,6 +437,7 @@ template <class T> DEV void mm(const struct cu_mul &p)
 	grid_launch();
 	for (s = 0; s < n; s++) {
 		uint32_t next = s + T::stages - 1;
+		struct place l;
 		const uint8_t *stage = shared + s % T::stages * T::stage;
 
 		cp_wait<T::stages - 2>();
@@ -443,23 +445,23 @@ template <class T> DEV void mm(const struct cu_mul &p)
 		if (next < n) {
 			uint32_t to = at + next % T::stages * T::stage;
 
+			j = job_of<T>(p);
 			ask_codes<T>(j, next * T::kb, to);
+			ask_scales<T>(j, next * T::kb, to);
 			ask_acts<T>(j, next * T::kb, to);
 		}
 		cp_commit();
-		if (s + 1 < n)
-			raw_store<T>(raw, factors + ((s + 1) & 1) * T::factors);
-		if (s + 2 < n)
-			raw_load<T>(raw, j, (s + 2) * T::kb);
-		if (idle)
+		decode_scales<T>(stage, s * T::kb, factors);
+		__syncthreads();
+		l = place_of<T>(tid_again());
+		if (l.panel > (int)j.last_panel || l.token > (int)j.last_token)
 			continue;
 #pragma unroll 1
 		for (int g = 0; g < T::kb * T::groups; g++)
 			if (!T::ends || s * T::kb + g < j.blocks)
-				group<T>(w, stage,
-					 factors + (s & 1) * T::factors, g);
+				group<T>(acc, l, stage, factors, g);
 	}
-	store<T>(w, p);
+	store<T>(acc, p);
 }
 
 #define FLOAT_FMT(id, ggml, bytes, to, from)
@@ -468,7 +470,7 @@ template <class T> DEV void mm(const struct cu_mul &p)
 #define PRODUCT(name, mt, wn, warps_m, warps_n, kb, stages, per_sm, work, x, \
 		f)                                                           \
 	extern "C" __global__ void __launch_bounds__(warps_m *warps_n * 32,  \
-						     per_sm)                 \
+						     PER_SM(per_sm))         \
 		mm_##name##_##x(const __grid_constant__ struct cu_mul p)     \
 	{                                                                    \
 		mm<tile<f, mt, wn, warps_m, warps_n, kb, stages>>(p);        \
