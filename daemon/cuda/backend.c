@@ -10,12 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "../log.h"
 #include "../rope.h"
 #include "cuda.h"
 
-#define WHY 160
+#define WHY	160
+#define SPIN_US 300 /* that the end of a step may be away when we wake up */
 
 /* ------------------------------------------------------- opening, closing */
 
@@ -119,6 +121,8 @@ static int be_open(struct backend **out, const struct backend_conf *conf)
 		atomic_store(conf->device, 1);
 	/* All kernels now, while the driver may still read files. */
 	setenv("CUDA_MODULE_LOADING", "EAGER", 1);
+	/* A step's end is looked for, however late it is slept until. */
+	prctl(PR_SET_TIMERSLACK, 1000);
 	rc = cu_dev_open(&be->dev, conf, conf->gpu ? conf->gpu : "", NULL);
 	for (i = 0; i < CU_FILE_N && !rc; i++)
 		rc = load_code(be, i);
@@ -130,6 +134,8 @@ static int be_open(struct backend **out, const struct backend_conf *conf)
 	be->chip = (struct cu_chip){ .cc = (uint32_t)be->dev.id.sm,
 				     .sms = (uint32_t)be->dev.n_sm,
 				     .smem = be->dev.shared_block };
+	if (be->dev.conf.spin_us < SPIN_US)
+		be->dev.conf.spin_us = SPIN_US;
 	be->up = be->dev;
 	memset(be->up.bytes, 0, sizeof(be->up.bytes));
 	memset(&be->up.total, 0, sizeof(be->up.total));

@@ -91,10 +91,16 @@ struct cuda_key {
 
 #define CUDA_GRAPHS 48
 
+/**
+ * struct cuda_graph - one of them
+ * @used: the last step that it was
+ * @usual_ns: how long it takes
+ */
 struct cuda_graph {
 	struct cuda_key key;
 	struct cu_exec *exec;
 	uint64_t used;
+	uint64_t usual_ns;
 };
 
 /**

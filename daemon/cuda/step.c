@@ -10,10 +10,14 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "../log.h"
 #include "../rope.h"
 #include "cuda.h"
+
+#define PDL_DRIVER 12030 /* the first that captures such launches */
+#define AWAKE_NS   150000 /* before its end a step is looked at, not slept over */
 
 /* --------------------------------------------------------------- input */
 
@@ -142,7 +146,7 @@ static int launch(struct backend_model *m, struct cu_launch *l)
 		.grid = { l->grid[0], l->grid[1], l->grid[2] },
 		.block = { l->block, 1, 1 },
 		.shared = l->smem,
-		.pdl = l->pdl,
+		.pdl = l->pdl && d->drv.version >= PDL_DRIVER,
 	};
 	void *params[] = { &l->p };
 
@@ -185,6 +189,37 @@ static int submit(struct backend_model *m, const struct cuda_key *key,
 	return rc;
 }
 
+/* -------------------------------------------------------------- graphs */
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Sleep through most of a step that began at @start. */
+static void doze(const struct cuda_graph *g, uint64_t start)
+{
+	uint64_t end = start + g->usual_ns - AWAKE_NS;
+	struct timespec t = { .tv_sec = (time_t)(end / 1000000000u),
+			      .tv_nsec = (long)(end % 1000000000u) };
+
+	if (g->usual_ns > 2 * AWAKE_NS)
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+}
+
+/* A step that was slept over for too long makes the next sleep shorter, and
+ * one that took its time not much longer. */
+static void took(struct cuda_graph *g, uint64_t ns)
+{
+	if (!g->usual_ns || ns < g->usual_ns)
+		g->usual_ns = ns;
+	else
+		g->usual_ns += g->usual_ns / 64;
+}
+
 /* The graph for @key, or the place where it is to be. */
 static struct cuda_graph *find(struct backend_model *m,
 			       const struct cuda_key *key)
@@ -198,7 +233,7 @@ static struct cuda_graph *find(struct backend_model *m,
 			oldest = g;
 	}
 	cu_exec_free(&m->be->dev, &oldest->exec);
-	oldest->key = *key;
+	*oldest = (struct cuda_graph){ .key = *key };
 	return oldest;
 }
 
@@ -206,6 +241,7 @@ static int replay(struct backend_model *m, const struct cuda_key *key)
 {
 	struct cu_dev *d = &m->be->dev;
 	struct cuda_graph *g = find(m, key);
+	uint64_t start;
 	int rc;
 
 	g->used = m->n_steps;
@@ -218,8 +254,15 @@ static int replay(struct backend_model *m, const struct cuda_key *key)
 			return rc;
 		m->n_captured++;
 	}
-	return CU(d, cuGraphLaunch(g->exec, d->compute), "a step of %u tokens",
-		  key->n);
+	start = now_ns();
+	rc = CU(d, cuGraphLaunch(g->exec, d->compute), "a step of %u tokens",
+		key->n);
+	if (rc)
+		return rc;
+	doze(g, start);
+	rc = settle(m, "a step");
+	took(g, now_ns() - start);
+	return rc;
 }
 
 /* One number for contexts that are nearly as long, so that a graph lasts. */
@@ -255,10 +298,9 @@ static int run(struct backend_model *m, const struct batch *b)
 	key.spans = (f.n_pos + VEC_ATTN_SPAN - 1) / VEC_ATTN_SPAN;
 	if (b->n_tokens <= CU_FEW && b->n_out <= CU_FEW) {
 		key.spans = round_spans(m, key.spans);
-		rc = replay(m, &key);
-	} else {
-		rc = submit(m, &key, f.n_pieces);
+		return replay(m, &key);
 	}
+	rc = submit(m, &key, f.n_pieces);
 	return rc ? rc : settle(m, "a step");
 }
 

@@ -100,6 +100,13 @@ static const struct {
 	/* clang-format on */
 };
 
+static double env_number(const char *name, double otherwise)
+{
+	const char *e = getenv(name);
+
+	return e && *e ? strtod(e, NULL) : otherwise;
+}
+
 /*
  * CUDASIM_FAIL="[call#]N:what": the N-th call (of that name) returns an error
  * ("OUT_OF_MEMORY" or a number), never returns ("hang"), or takes the context
@@ -112,7 +119,7 @@ static int planned(const char *call)
 	long n = __atomic_add_fetch(&n_any, 1, __ATOMIC_RELAXED), at;
 	unsigned int i;
 
-	if (getenv("CUDASIM_TRACE"))
+	if (env_number("CUDASIM_TRACE", 0) != 0)
 		dev_note("call %ld: %s", n, call);
 	if (!plan)
 		return 0;
@@ -170,13 +177,6 @@ int api_leave(int rc)
 }
 
 /* --------------------------------------------------------------- calls */
-
-static double env_number(const char *name, double otherwise)
-{
-	const char *e = getenv(name);
-
-	return e && *e ? strtod(e, NULL) : otherwise;
-}
 
 /* Each block of threads has new registers: pages that were given back and come
  * again would cost more than what is done with them. */
