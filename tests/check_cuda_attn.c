@@ -102,14 +102,16 @@ static void place(struct step *s)
 	}
 }
 
-/* Positions [0, end) of each sequence, end being that of the step. */
-static void fill_cache(struct step *s)
+/* Positions [0, end) of each sequence, end being that of the step, or where it
+ * begins. */
+static void fill_cache(struct step *s, bool all)
 {
 	uint32_t i, h, p, d, t = 0;
 	uint16_t *kv;
 
 	for (i = 0; i < SEQS && s->parts[i].n; t += s->parts[i++].n)
-		for (p = 0; p < s->parts[i].pos + s->parts[i].n; p++)
+		for (p = 0; p < s->parts[i].pos + (all ? s->parts[i].n : 0);
+		     p++)
 			for (h = 0; h < s->heads_kv; h++) {
 				kv = cached(s, t, p, h);
 				for (d = 0; d < s->dim; d++) {
@@ -198,30 +200,90 @@ static void same_cache(const struct step *s)
 	free(got);
 }
 
+/* A step's heads, here and on the device. */
+struct heads {
+	float *q, *k, *v, *norm_q, *norm_k, *cos, *sin;
+	uint32_t n_q, n_kv, n_table;
+	struct cu_rope_kv p;
+};
+
+static void heads_new(struct heads *h, const struct step *s, uint32_t n_rope,
+		      bool halves, bool norms, bool wild)
+{
+	uint32_t i, dim = s->dim;
+
+	*h = (struct heads){ .n_q = s->n * s->heads * dim,
+			     .n_kv = s->n * s->heads_kv * dim };
+	for (i = 0; i < s->n; i++)
+		if ((s->pos[i] + 1) * n_rope > h->n_table)
+			h->n_table = (s->pos[i] + 1) * n_rope;
+	h->q = values(h->n_q, wild);
+	h->k = values(h->n_kv, wild);
+	h->v = values(h->n_kv, wild);
+	h->cos = values(h->n_table, false);
+	h->sin = values(h->n_table, false);
+	h->p = (struct cu_rope_kv){
+		.kv = s->kv,
+		.q = dev_put(h->q, h->n_q * sizeof(float)),
+		.k = dev_put(h->k, h->n_kv * sizeof(float)),
+		.v = dev_put(h->v, h->n_kv * sizeof(float)),
+		.cos = dev_put(h->cos, h->n_table * sizeof(float)),
+		.sin = dev_put(h->sin, h->n_table * sizeof(float)),
+		.eps = 1e-6f,
+		.n_head = s->heads,
+		.n_rope = n_rope,
+		.halves = halves,
+		.n = s->n,
+	};
+	if (!norms)
+		return;
+	h->norm_q = values(dim, false);
+	h->norm_k = values(dim, false);
+	h->p.norm_q = dev_put(h->norm_q, dim * sizeof(float));
+	h->p.norm_k = dev_put(h->norm_k, dim * sizeof(float));
+}
+
+static void heads_free(struct heads *h, uint32_t dim)
+{
+	dev_free(h->p.q);
+	dev_free(h->p.k);
+	dev_free(h->p.v);
+	dev_free(h->p.norm_q);
+	dev_free(h->p.norm_k);
+	dev_free(h->p.cos);
+	dev_free(h->p.sin);
+	guarded_free(h->q, h->n_q * sizeof(float));
+	guarded_free(h->k, h->n_kv * sizeof(float));
+	guarded_free(h->v, h->n_kv * sizeof(float));
+	guarded_free(h->cos, h->n_table * sizeof(float));
+	guarded_free(h->sin, h->n_table * sizeof(float));
+	guarded_free(h->norm_q, dim * sizeof(float));
+	guarded_free(h->norm_k, dim * sizeof(float));
+}
+
 /* What the CPU's step does. */
-static void rope_kv_c(struct step *s, const struct cu_rope_kv *p, float *q,
-		      float *k, const float *v, const float *norms,
-		      const float *cos, const float *sin)
+static void rope_kv_c(struct step *s, struct heads *x)
 {
 	uint32_t dim = s->dim, t, h, d, j;
 	uint16_t *kv;
 
 	for (t = 0; t < s->n; t++) {
-		size_t at = (size_t)s->pos[t] * p->n_rope;
+		size_t at = (size_t)s->pos[t] * x->p.n_rope;
 
-		rope_heads(q + t * s->heads * dim, s->heads, dim, norms, p,
-			   cos + at, sin + at);
-		rope_heads(k + t * s->heads_kv * dim, s->heads_kv, dim,
-			   norms ? norms + dim : NULL, p, cos + at, sin + at);
+		rope_heads(x->q + t * s->heads * dim, s->heads, dim, x->norm_q,
+			   &x->p, x->cos + at, x->sin + at);
+		rope_heads(x->k + t * s->heads_kv * dim, s->heads_kv, dim,
+			   x->norm_k, &x->p, x->cos + at, x->sin + at);
 		j = s->pos[t] % VEC_ATTN_BLOCK;
 		for (h = 0; h < s->heads_kv; h++) {
 			kv = cached(s, t, s->pos[t], h);
 			for (d = 0; d < dim; d++) {
-				size_t x = (t * s->heads_kv + h) * dim + d;
+				size_t i = (t * s->heads_kv + h) * dim + d;
 
-				kv[d * VEC_ATTN_BLOCK + j] = vec_to_f16(k[x]);
+				kv[d * VEC_ATTN_BLOCK + j] =
+					vec_to_f16(x->k[i]);
 				kv[(VEC_ATTN_BLOCK + j) * dim + d] =
-					vec_to_f16(v[x]);
+					vec_to_f16(x->v[i]);
 			}
 		}
 	}
@@ -238,52 +300,19 @@ static void rope(const struct rope_case *c)
 	struct step s = { .dim = c->dim,
 			  .heads = c->heads,
 			  .heads_kv = c->heads_kv };
-	float *q, *k, *v, *cos, *sin, *norms;
-	uint32_t n_q, n_kv, n_table = 0, i;
 	struct cu_launch l;
-	struct cu_rope_kv p;
+	struct heads h;
 
 	memcpy(s.parts, c->parts, sizeof(s.parts));
 	place(&s);
 	upload(&s);
-	for (i = 0; i < s.n; i++)
-		n_table = s.pos[i] >= n_table ? s.pos[i] + 1 : n_table;
-	n_q = s.n * c->heads * c->dim;
-	n_kv = s.n * c->heads_kv * c->dim;
-	q = values(n_q, c->wild);
-	k = values(n_kv, c->wild);
-	v = values(n_kv, c->wild);
-	norms = values(2 * c->dim, false);
-	cos = values((size_t)n_table * c->n_rope, false);
-	sin = values((size_t)n_table * c->n_rope, false);
-	p = (struct cu_rope_kv){
-		.kv = s.kv,
-		.q = dev_put(q, n_q * sizeof(*q)),
-		.k = dev_put(k, n_kv * sizeof(*k)),
-		.v = dev_put(v, n_kv * sizeof(*v)),
-		.cos = dev_put(cos, n_table * c->n_rope * sizeof(*cos)),
-		.sin = dev_put(sin, n_table * c->n_rope * sizeof(*sin)),
-		.eps = 1e-6f,
-		.n_head = c->heads,
-		.n_rope = c->n_rope,
-		.halves = c->halves,
-		.n = s.n,
-	};
-	if (c->norms) {
-		p.norm_q = dev_put(norms, c->dim * sizeof(*norms));
-		p.norm_k = dev_put(norms + c->dim, c->dim * sizeof(*norms));
-	}
-	rope_kv_c(&s, &p, q, k, v, c->norms ? norms : NULL, cos, sin);
-	cuda_run(&l, cu_launch_rope_kv(&l, &p, &chip));
-	dev_same(p.q, q, n_q, "rotated q");
-	dev_same(p.k, k, n_kv, "rotated k");
+	heads_new(&h, &s, c->n_rope, c->halves, c->norms, c->wild);
+	rope_kv_c(&s, &h);
+	cuda_run(&l, cu_launch_rope_kv(&l, &h.p, &chip));
+	dev_same(h.p.q, h.q, h.n_q, "rotated q");
+	dev_same(h.p.k, h.k, h.n_kv, "rotated k");
 	same_cache(&s);
-	guarded_free(q, n_q * sizeof(*q));
-	guarded_free(k, n_kv * sizeof(*k));
-	guarded_free(v, n_kv * sizeof(*v));
-	guarded_free(norms, 2 * c->dim * sizeof(*norms));
-	guarded_free(cos, (size_t)n_table * c->n_rope * sizeof(*cos));
-	guarded_free(sin, (size_t)n_table * c->n_rope * sizeof(*sin));
+	heads_free(&h, s.dim);
 	step_free(&s);
 }
 
@@ -315,6 +344,12 @@ struct attn_case {
 	uint32_t dim, heads, heads_kv, window;
 	uint32_t more; /* spans of the launch that no token sees */
 	bool floats, wild;
+};
+
+/* What is done on the way; nothing if n is 0. */
+struct rotation {
+	uint32_t n;
+	bool halves, norms;
 };
 
 static uint32_t spans_of(const struct step *s, uint32_t window)
@@ -394,62 +429,125 @@ static void attn_same(const struct cu_attn *p, const float *want)
 	guarded_free(act, p->n * act_bytes(1, width));
 }
 
-static void attn(const struct attn_case *c)
+/* Where the results go, and what the kernel works with. */
+static void attn_room(struct cu_attn *p, const struct step *s,
+		      const struct attn_case *c)
+{
+	size_t width = (size_t)c->heads * c->dim, tickets;
+	static const uint32_t zero[CU_FEW * 16];
+
+	if (c->floats || c->dim % ACT_BLOCK)
+		p->out = dev_room(s->n * width * sizeof(float));
+	if (c->dim % ACT_BLOCK == 0)
+		p->act = dev_room(s->n * act_bytes(1, (uint32_t)width));
+	if (s->n > CU_FEW) {
+		p->pieces = pieces(s, &p->n_pieces);
+		return;
+	}
+	tickets = s->n * c->heads_kv;
+	ck_assert_uint_le(tickets, COUNT(zero));
+	p->ticket = dev_put(zero, tickets * sizeof(*zero));
+	p->part = dev_room(s->n * c->heads * p->spans * CU_PART(c->dim) *
+			   sizeof(float));
+}
+
+static void attn_free(const struct cu_attn *p)
+{
+	dev_free(p->out);
+	dev_free(p->act);
+	dev_free(p->part);
+	dev_free(p->ticket);
+	dev_free(p->pieces);
+}
+
+static void tickets_zero(const struct cu_attn *p)
+{
+	uint32_t got[CU_FEW * 16], n = p->n * p->kv.n_head_kv, i;
+
+	dev_get(got, p->ticket, n * sizeof(*got));
+	for (i = 0; i < n; i++)
+		ck_assert_uint_eq(got[i], 0);
+}
+
+/* A launch that makes the @n rows at @x, so that attention has a kernel to wait
+ * for: what is there is moved away. */
+static struct cu_launch moved(const float *x, uint32_t width, uint32_t n,
+			      struct cu_gather *g)
+{
+	size_t bytes = (size_t)n * width * sizeof(float);
+	float *away = malloc(bytes);
+	uint32_t rows[64], i;
+	struct cu_launch l;
+
+	ck_assert(away && n <= COUNT(rows));
+	for (i = 0; i < n; i++)
+		rows[i] = i;
+	dev_get(away, x, bytes);
+	*g = (struct cu_gather){
+		.x = dev_put(away, bytes),
+		.rows = dev_put(rows, n * sizeof(*rows)),
+		.out = (float *)x,
+		.width = width,
+		.n = n,
+	};
+	memset(away, 0xff, bytes);
+	OK(cuMemcpyHtoD_v2(PTR(x), away, bytes));
+	free(away);
+	ck_assert_int_eq(cu_launch_gather(&l, g, &chip), 1);
+	return l;
+}
+
+static void attn(const struct attn_case *c, struct rotation r)
 {
 	struct step s = { .dim = c->dim,
 			  .heads = c->heads,
 			  .heads_kv = c->heads_kv };
-	size_t width = (size_t)c->heads * c->dim, i;
-	uint32_t tickets, zero[CU_FEW * 16] = { 0 };
-	float *q, *out;
-	struct cu_launch l;
+	struct cu_gather from[3];
+	struct cu_launch l[4];
+	struct heads h;
 	struct cu_attn p;
+	float *want;
+	uint32_t i;
 
 	memcpy(s.parts, c->parts, sizeof(s.parts));
 	place(&s);
-	fill_cache(&s);
+	fill_cache(&s, !r.n);
 	upload(&s);
-	q = values(s.n * width, false);
-	for (i = 0; c->wild && i < s.n * width; i += 3 * c->dim / 2)
-		q[i] = (float[]){ INFINITY, NAN, 1e30f, 3e38f }[rnd() & 3];
+	heads_new(&h, &s, r.n, r.halves, r.norms, false);
+	for (i = 0; c->wild && i < h.n_q; i += 3 * c->dim / 2)
+		h.q[i] = (float[]){ INFINITY, NAN, 1e30f, 3e38f }[rnd() & 3];
+	OK(cuMemcpyHtoD_v2(PTR(h.p.q), h.q, h.n_q * sizeof(float)));
 	p = (struct cu_attn){
 		.kv = s.kv,
-		.q = dev_put(q, s.n * width * sizeof(*q)),
+		.q = h.p.q,
 		.scale = 1.7f / sqrtf((float)c->dim),
 		.n_head = c->heads,
 		.window = c->window,
 		.spans = spans_of(&s, c->window) + c->more,
 		.n = s.n,
 	};
-	if (c->floats || c->dim % ACT_BLOCK)
-		p.out = dev_room(s.n * width * sizeof(*out));
-	if (c->dim % ACT_BLOCK == 0)
-		p.act = dev_room(s.n * act_bytes(1, (uint32_t)width));
-	tickets = s.n * c->heads_kv;
-	if (s.n <= CU_FEW) {
-		ck_assert_uint_le(tickets, COUNT(zero));
-		p.ticket = dev_put(zero, tickets * sizeof(*zero));
-		p.part = dev_room((size_t)s.n * c->heads * p.spans *
-				  CU_PART(c->dim) * sizeof(float));
-	} else {
-		p.pieces = pieces(&s, &p.n_pieces);
+	if (r.n) {
+		p.q = NULL;
+		p.rope = h.p;
+		rope_kv_c(&s, &h);
 	}
-	cuda_run(&l, cu_launch_attn(&l, &p, &chip));
-	out = attn_c(&s, c, q, p.scale);
-	attn_same(&p, out);
-	if (p.ticket) {
-		dev_get(zero, p.ticket, tickets * sizeof(*zero));
-		for (i = 0; i < tickets; i++)
-			ck_assert_uint_eq(zero[i], 0);
+	attn_room(&p, &s, c);
+	l[0] = moved(h.p.k, s.heads_kv * s.dim, s.n, &from[0]);
+	l[1] = moved(h.p.v, s.heads_kv * s.dim, s.n, &from[1]);
+	l[2] = moved(h.p.q, s.heads * s.dim, s.n, &from[2]);
+	cuda_run(l, 3 + cu_launch_attn(&l[3], &p, &chip));
+	for (i = 0; i < COUNT(from); i++) {
+		dev_free(from[i].x);
+		dev_free(from[i].rows);
 	}
-	dev_free(p.q);
-	dev_free(p.out);
-	dev_free(p.act);
-	dev_free(p.part);
-	dev_free(p.ticket);
-	dev_free(p.pieces);
-	guarded_free(q, s.n * width * sizeof(*q));
-	guarded_free(out, s.n * width * sizeof(*out));
+	want = attn_c(&s, c, h.q, p.scale);
+	attn_same(&p, want);
+	same_cache(&s);
+	if (p.ticket)
+		tickets_zero(&p);
+	guarded_free(want, h.n_q * sizeof(*want));
+	attn_free(&p);
+	heads_free(&h, s.dim);
 	step_free(&s);
 }
 
@@ -477,7 +575,35 @@ START_TEST(few_tokens)
 
 	begin(_i);
 	for (i = 0; i < COUNT(cases); i++)
-		attn(&cases[i]);
+		attn(&cases[i], (struct rotation){ 0 });
+}
+END_TEST
+
+/* With rotation and the way into the cache done by the same kernel. */
+START_TEST(fused)
+{
+	static const struct {
+		struct attn_case a;
+		struct rotation r;
+	} cases[] = {
+		/* clang-format off */
+		{ { { { 0, 1 } }, 64, 3, 1, 0, 0, true, false }, { 64, true, true } },
+		{ { { { 32, 1 } }, 64, 1, 1, 0, 1, true, false }, { 32, false, false } },
+		{ { { { 255, 1 } }, 128, 4, 1, 0, 0, false, false }, { 128, true, true } },
+		{ { { { 256, 1 } }, 128, 4, 1, 0, 0, true, false }, { 128, true, false } },
+		{ { { { 510, 4 }, { 3, 2 } }, 64, 4, 2, 0, 0, true, false }, { 64, true, true } },
+		{ { { { 600, 1 }, { 0, 3 } }, 80, 6, 2, 0, 0, true, false }, { 40, true, false } },
+		{ { { { 29, 8 } }, 64, 9, 3, 5, 0, false, false }, { 64, false, true } },
+		{ { { { 300, 3 } }, 256, 8, 1, 30, 0, true, false }, { 256, true, true } },
+		{ { { { 20, 6 }, { 30, 2 } }, 512, 2, 1, 0, 0, true, false }, { 128, true, true } },
+		{ { { { 250, 8 } }, 96, 2, 1, 0, 1, true, true }, { 96, true, false } },
+		/* clang-format on */
+	};
+	size_t i;
+
+	begin(_i);
+	for (i = 0; i < COUNT(cases); i++)
+		attn(&cases[i].a, cases[i].r);
 }
 END_TEST
 
@@ -503,7 +629,7 @@ START_TEST(many_tokens)
 
 	begin(_i);
 	for (i = 0; i < COUNT(cases); i++)
-		attn(&cases[i]);
+		attn(&cases[i], (struct rotation){ 0 });
 }
 END_TEST
 
@@ -515,6 +641,7 @@ int main(void)
 	tcase_set_timeout(c, 60);
 	tcase_add_loop_test(c, ropes, 1, 3);
 	tcase_add_loop_test(c, few_tokens, 1, 3);
+	tcase_add_loop_test(c, fused, 1, 3);
 	tcase_add_loop_test(c, many_tokens, 1, 3);
 	suite_add_tcase(s, c);
 	return cuda_main(s);

@@ -12,6 +12,10 @@
  * @sum: float[heads][dim], where the queries were
  * @s: float[heads / HEADS][VEC_ATTN_SPAN][HEADS], scores, then weights
  * @head: float[heads][FEW_HEAD]
+ * @own, @n_own: where the positions of the step's own tokens begin, which are
+ *         not read from the cache, and how many there are; none unless rope
+ *         is done on the way
+ * @fresh: f16[n_own][dim], their keys, then as many values
  */
 struct few {
 	uint16_t *keys;
@@ -20,6 +24,9 @@ struct few {
 	float *sum;
 	float *s;
 	float *head;
+	uint16_t *fresh;
+	uint32_t own;
+	uint32_t n_own;
 	uint32_t t;
 	uint32_t kv_head;
 	uint32_t dim;
@@ -46,6 +53,23 @@ DEV void few_init(struct few *f, const struct cu_attn *p)
 	f->s = (float *)at;
 	at += FEW_SCORES(group);
 	f->head = (float *)at;
+	at += FEW_HEADS(group) * FEW_HEAD * 4;
+	f->fresh = (uint16_t *)at;
+	f->own = f->n_own = 0;
+}
+
+/* Which of the positions seen are of the step's own tokens; @first is that of
+ * the span. */
+DEV void few_own(struct few *f, const struct cu_attn *p, uint32_t first)
+{
+	const struct cu_kv *kv = &p->kv;
+	uint32_t t = f->t, end = first + f->hi;
+
+	while (t && kv->table[t - 1] == kv->table[t])
+		t--;
+	t = kv->pos[t];
+	f->own = t > first + f->lo ? t - first : f->lo;
+	f->n_own = t < end ? f->hi - f->own : 0;
 }
 
 template <int H> DEV void load_heads(float *to, const float *from)
@@ -71,15 +95,61 @@ template <int H> DEV void load_heads(float *to, const float *from)
 /* Queries, those of heads that only fill up being 0. */
 DEV void few_queries(const struct few *f, const struct cu_attn *p)
 {
-	const float *q = p->q + ((size_t)f->t * p->n_head +
-				 (size_t)f->kv_head * f->group) *
-					f->dim;
+	const float *q = p->rope.k ? p->rope.q : p->q, *norm = p->rope.norm_q;
 	uint32_t h, d;
+	float *to, s = 0, x;
 
-	for (h = 0; h < f->heads; h++)
-		for (d = threadIdx.x; d < f->dim; d += blockDim.x)
-			f->q[(h / HEADS * f->dim + d) * HEADS + h % HEADS] =
-				h < f->group ? q[h * f->dim + d] : 0;
+	q += ((size_t)f->t * p->n_head + f->kv_head * f->group) * f->dim;
+	for (h = warp_id(); h < f->heads; h += SPAN_BLOCKS) {
+		if (p->rope.k && norm && h < f->group)
+			s = norm_row(q + h * f->dim, f->dim, p->rope.eps);
+		to = f->q + h / HEADS * f->dim * HEADS + h % HEADS;
+		for (d = lane_id(); d < f->dim; d += WARP) {
+			x = 0;
+			if (h < f->group)
+				x = p->rope.k ? rope_at(&p->rope,
+							q + h * f->dim, norm, s,
+							p->kv.pos[f->t], d)
+					      : q[h * f->dim + d];
+			to[d * HEADS] = x;
+		}
+	}
+}
+
+/* Keys and values of the step's own tokens; @first is the span's position. */
+DEV void few_fresh(const struct few *f, const struct cu_attn *p, uint32_t first)
+{
+	uint32_t i, d, n = p->kv.n_head_kv, pos = p->kv.pos[f->t], t;
+	const float *norm = p->rope.norm_k, *x;
+	float s = 0;
+
+	/* the last warps: the first have the queries */
+	for (i = SPAN_BLOCKS - 1 - warp_id(); i < f->n_own; i += SPAN_BLOCKS) {
+		t = f->t - (pos - first - f->own - i);
+		x = p->rope.k + ((size_t)t * n + f->kv_head) * f->dim;
+		if (norm)
+			s = norm_row(x, f->dim, p->rope.eps);
+		for (d = lane_id(); d < f->dim; d += WARP)
+			f->fresh[i * f->dim + d] = to_f16(rope_at(
+				&p->rope, x, norm, s, first + f->own + i, d));
+		x = p->rope.v + ((size_t)t * n + f->kv_head) * f->dim;
+		for (d = lane_id(); d < f->dim; d += WARP)
+			f->fresh[(f->n_own + i) * f->dim + d] = to_f16(x[d]);
+	}
+}
+
+/* The token's own key and value into the cache, from the block of its span. */
+DEV void few_store(const struct few *f, const struct cu_attn *p)
+{
+	const uint16_t *key = f->fresh + (f->n_own - 1) * f->dim;
+	uint32_t pos = p->kv.pos[f->t], j = pos % VEC_ATTN_BLOCK, d;
+	uint16_t *to = kv_block(&p->kv, f->t, pos / VEC_ATTN_BLOCK, f->kv_head);
+
+	for (d = threadIdx.x; d < f->dim; d += blockDim.x) {
+		to[d * VEC_ATTN_BLOCK + j] = key[d];
+		to[(VEC_ATTN_BLOCK + j) * f->dim + d] =
+			key[f->n_own * f->dim + d];
+	}
 }
 
 /* Dimensions [32 * i, ..) of a warp's keys. */
@@ -100,6 +170,7 @@ template <int H, int C>
 DEV void few_scores(const struct few *f, const uint16_t *from)
 {
 	uint32_t n = (f->dim + KEY_ROWS - 1) / KEY_ROWS, i, d, end;
+	uint32_t fresh = threadIdx.x - f->own, step;
 	float s[C][H] = {}, q[H], k;
 	const uint16_t *key;
 	int c, h;
@@ -110,14 +181,20 @@ DEV void few_scores(const struct few *f, const uint16_t *from)
 		else
 			cp_wait<KEY_DEPTH - 1>();
 		__syncwarp();
-		key = f->keys + (warp_id() * KEY_DEPTH + i % KEY_DEPTH) *
-					(KEY_ROWS * VEC_ATTN_BLOCK);
+		key = f->keys + lane_id() +
+		      (warp_id() * KEY_DEPTH + i % KEY_DEPTH) *
+			      (KEY_ROWS * VEC_ATTN_BLOCK);
+		step = VEC_ATTN_BLOCK;
+		if (fresh < f->n_own) {
+			key = f->fresh + fresh * f->dim + i * KEY_ROWS;
+			step = 1;
+		}
 		end = f->dim - i * KEY_ROWS;
 		end = i * KEY_ROWS + (end < KEY_ROWS ? end : KEY_ROWS);
 #pragma unroll 8
 		for (d = i * KEY_ROWS; d < end; d++) {
-			k = from_f16(key[lane_id()]);
-			key += VEC_ATTN_BLOCK;
+			k = from_f16(*key);
+			key += step;
 #pragma unroll
 			for (c = 0; c < C; c++) {
 				load_heads<H>(q,
@@ -219,6 +296,21 @@ DEV void few_add(const struct few *f, const uint16_t *v, uint32_t row,
 		sum[h * f->dim] = a[h];
 }
 
+/* The step's own values into a buffer that begins with position @row. */
+DEV void few_patch(const struct few *f, uint16_t *v, uint32_t row)
+{
+	uint32_t from = row > f->own ? row : f->own, e;
+	uint32_t end = row + FEW_VALUES(f->dim);
+	const uint16_t *fresh = f->fresh + (f->n_own + from - f->own) * f->dim;
+
+	end = end < f->own + f->n_own ? end : f->own + f->n_own;
+	if (from >= end)
+		return;
+	for (e = threadIdx.x; e < (end - from) * f->dim; e += blockDim.x)
+		v[(from - row) * f->dim + e] = fresh[e];
+	__syncthreads();
+}
+
 /* The sums of values: buffer by buffer, those from @i on not yet loading. */
 template <int H>
 DEV void few_values(const struct few *f, const uint16_t *const *blocks,
@@ -226,7 +318,7 @@ DEV void few_values(const struct few *f, const uint16_t *const *blocks,
 {
 	uint32_t rows = FEW_VALUES(f->dim), per = VEC_ATTN_BLOCK / rows, i, e;
 	uint32_t first = f->lo / VEC_ATTN_BLOCK * VEC_ATTN_BLOCK, row, at, end;
-	const uint16_t *v;
+	uint16_t *v;
 
 	for (e = threadIdx.x; e < f->heads * f->dim; e += blockDim.x)
 		f->sum[e] = 0;
@@ -242,6 +334,7 @@ DEV void few_values(const struct few *f, const uint16_t *const *blocks,
 		row = first + i * rows;
 		end = row + rows < f->hi ? row + rows : f->hi;
 		v = f->values + i % VALUE_DEPTH * rows * f->dim;
+		few_patch(f, v, row);
 		at = row < f->lo ? f->lo : row;
 		for (e = threadIdx.x; e < f->heads / H * f->dim;
 		     e += blockDim.x)
@@ -400,7 +493,7 @@ DEV void few_span(const struct few *f, const struct cu_attn *p,
 	few_values<H>(f, blocks, (b1 - b0 + 1) * per);
 }
 
-/* Keys, then queries and the first values, on their way. */
+/* Keys and the first values on their way. */
 DEV void few_begin(const struct few *f, const struct cu_attn *p,
 		   const uint16_t **blocks, uint32_t span)
 {
@@ -416,7 +509,6 @@ DEV void few_begin(const struct few *f, const struct cu_attn *p,
 			cp_commit();
 		}
 	}
-	few_queries(f, p);
 	__syncthreads();
 	for (i = 0; i < VALUE_DEPTH; i++) {
 		if (i < (b1 - b0 + 1) * per)
@@ -435,7 +527,8 @@ extern "C" __global__ void __launch_bounds__(SPAN_BLOCKS *WARP, 2)
 	struct few f;
 
 	grid_launch();
-	grid_wait();
+	if (!p.rope.k)
+		grid_wait();
 	f.t = blockIdx.z;
 	f.kv_head = blockIdx.y;
 	end = p.kv.pos[f.t] + 1;
@@ -448,7 +541,18 @@ extern "C" __global__ void __launch_bounds__(SPAN_BLOCKS *WARP, 2)
 	end -= span * VEC_ATTN_SPAN;
 	f.lo = blockIdx.x ? 0 : first % VEC_ATTN_SPAN;
 	f.hi = end < VEC_ATTN_SPAN ? end : VEC_ATTN_SPAN;
+	if (p.rope.k)
+		few_own(&f, &p, span * VEC_ATTN_SPAN);
 	few_begin(&f, &p, blocks, span);
+	if (p.rope.k) {
+		/* what is in the cache is of earlier steps */
+		grid_wait();
+		few_fresh(&f, &p, span * VEC_ATTN_SPAN);
+	}
+	few_queries(&f, &p);
+	__syncthreads();
+	if (p.rope.k && span == last)
+		few_store(&f, &p);
 	if (f.group == 1)
 		few_span<1, 1>(&f, &p, blocks);
 	else if (f.group == 2)

@@ -26,7 +26,8 @@
 
 /* Bytes, in this order: keys; values; queries, later sums; scores, later
  * weights; of each head what a block's weights rescale the sums by, its
- * largest score and the lanes of the sum of weights. */
+ * largest score and the lanes of the sum of weights; the step's own keys, then
+ * values, on their way into the cache. */
 #define FEW_KEYS \
 	((uint32_t)SPAN_BLOCKS * KEY_DEPTH * KEY_ROWS * VEC_ATTN_BLOCK * 2u)
 #define FEW_VALUE_BUF(dim)	(FEW_VALUES(dim) * (dim)*2u)
@@ -37,6 +38,7 @@
 	(FEW_KEYS + VALUE_DEPTH * FEW_VALUE_BUF(dim) + \
 	 FEW_QUERIES(dim, group) + FEW_SCORES(group) + \
 	 FEW_HEADS(group) * FEW_HEAD * 4u)
+#define FEW_FRESH(dim, n) ((n) * (dim)*4u)
 
 /*
  * Many tokens: a warp takes MANY_ROWS() queries through all blocks that they

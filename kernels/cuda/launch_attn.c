@@ -18,6 +18,8 @@ static void few(struct cu_launch *l, const struct cu_attn *p)
 	l->grid[1] = p->kv.n_head_kv;
 	l->grid[2] = p->n;
 	l->smem = FEW_SMEM(p->kv.head_dim, p->n_head / p->kv.n_head_kv);
+	if (p->rope.k)
+		l->smem += FEW_FRESH(p->kv.head_dim, p->n);
 }
 
 static uint32_t up(uint32_t n, uint32_t to)
@@ -50,7 +52,8 @@ int cu_launch_attn(struct cu_launch *l, const struct cu_attn *p,
 	uint32_t dim = p->kv.head_dim;
 
 	if (dim % 8 || dim > VEC_ATTN_DIM || (p->act && dim % ACT_BLOCK) ||
-	    p->n_head / p->kv.n_head_kv > GROUP_MAX)
+	    p->n_head / p->kv.n_head_kv > GROUP_MAX ||
+	    (p->rope.k && (p->n > CU_FEW || p->rope.n_rope > dim)))
 		return -ENOTSUP;
 	l->p.attn = *p;
 	l->pdl = 1;

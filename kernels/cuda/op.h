@@ -220,6 +220,9 @@ struct cu_piece {
  * @pieces: n_pieces that cover the n tokens; not used for few tokens
  * @spans:  at least as many as any token sees of VEC_ATTN_SPAN positions
  * @window: see struct vec_attn
+ * @rope:   with k not NULL and few tokens, what it says is done on the way:
+ *          q and k are read from it and stay as they are, its kv is not used,
+ *          and a sequence's tokens follow each other
  */
 struct cu_attn {
 	struct cu_kv kv;
@@ -235,6 +238,7 @@ struct cu_attn {
 	uint32_t window;
 	uint32_t spans;
 	uint32_t n;
+	struct cu_rope_kv rope;
 };
 
 /* Floats of a span's sums: largest score, 16 lanes of weights, the values. */

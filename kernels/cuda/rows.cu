@@ -70,28 +70,18 @@ extern "C" __global__ void gather(struct cu_gather p)
 			p.x[(size_t)p.rows[blockIdx.y] * p.width + col];
 }
 
-/* A warp norms and rotates a head: all its elements, through @y of its own in
- * shared memory. */
+/* A warp norms and rotates a head, through @y of its own in shared memory. */
 DEV void rope_head(const struct cu_rope_kv *p, float *x, const float *norm,
 		   uint32_t pos, float *y)
 {
-	const float *cos = p->cos + (size_t)pos * p->n_rope;
-	const float *sin = p->sin + (size_t)pos * p->n_rope;
-	uint32_t dim = p->kv.head_dim, n = p->n_rope, i, pair;
-	float s = 0;
+	uint32_t dim = p->kv.head_dim, i;
+	float s = norm ? norm_row(x, dim, p->eps) : 0;
 
-	if (norm)
-		s = norm_row(x, dim, p->eps);
 	for (i = lane_id(); i < dim; i += WARP)
-		y[i] = norm ? x[i] * s * norm[i] : x[i];
+		y[i] = rope_at(p, x, norm, s, pos, i);
 	__syncwarp();
-	for (i = lane_id(); i < dim; i += WARP) {
-		pair = i ^ 1;
-		if (p->halves)
-			pair = i < n / 2 ? i + n / 2 : i - n / 2;
-		x[i] = i < n ? __fmaf_rn(y[i], cos[i], y[pair] * sin[i]) : y[i];
-	}
-	__syncwarp();
+	for (i = lane_id(); i < dim; i += WARP)
+		x[i] = y[i];
 }
 
 /* A warp a head: first those of q, then of k, then of v. */

@@ -207,3 +207,25 @@ DEV uint16_t *kv_block(const struct cu_kv *kv, uint32_t token, uint32_t b,
 	return kv->base + kv->tables[kv->table[token] + b] * kv->stride +
 	       (size_t)head * kv->head_dim * (2 * VEC_ATTN_BLOCK);
 }
+
+/* Element @i of a head before rotation; @s of norm_row(). */
+DEV float rope_in(const float *x, const float *norm, float s, uint32_t i)
+{
+	return norm ? x[i] * s * norm[i] : x[i];
+}
+
+/* Element @i of a head at position @pos, normed and rotated. */
+DEV float rope_at(const struct cu_rope_kv *p, const float *x,
+		  const float *norm, float s, uint32_t pos, uint32_t i)
+{
+	uint32_t n = p->n_rope, pair = i ^ 1;
+	size_t at = (size_t)pos * n + i;
+	float y = rope_in(x, norm, s, i);
+
+	if (i >= n)
+		return y;
+	if (p->halves)
+		pair = i < n / 2 ? i + n / 2 : i - n / 2;
+	return __fmaf_rn(y, p->cos[at],
+			 rope_in(x, norm, s, pair) * p->sin[at]);
+}
