@@ -27,6 +27,7 @@ struct em_session {
  * @load:   id 0: free
  * @thread: maps it; @fd, @im, @m, @err and @why are its own until @done
  * @fd:     image and object, till they are mapped
+ * @watched: somebody looks whether it hangs
  * @unload: drop it when the thread is through
  */
 struct em_model {
@@ -37,6 +38,7 @@ struct em_model {
 	pthread_t thread;
 	int fd[2];
 	bool loading;
+	bool watched;
 	bool unload;
 	_Atomic int done;
 	int err;

@@ -112,7 +112,8 @@ static void attached(struct em_model *md)
 
 	pthread_join(md->thread, NULL);
 	md->loading = false;
-	engine_attaching(em->engine, false);
+	if (md->watched)
+		engine_attaching(em->engine, false);
 	if (md->unload) {
 		model_free(md);
 		say_state(em, id, WIRE_MODEL_UNLOADING, 0, "");
@@ -170,7 +171,9 @@ void em_model_load(struct em *em, const struct proc_load *l, const int fds[2])
 		md->t_start = loop_now();
 		err = pthread_create(&md->thread, NULL, attach, md);
 		md->loading = !err;
-		if (!err)
+		/* A driver may hang; a mapping beats for nobody. */
+		md->watched = !err && atomic_load(&em->stats->device);
+		if (md->watched)
 			engine_attaching(em->engine, true);
 	}
 	if (!err)

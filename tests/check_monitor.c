@@ -388,6 +388,59 @@ START_TEST(poison)
 }
 END_TEST
 
+/* The next engine, ready, with a GPU in use, dies of itself. */
+static void gpu_crash(void)
+{
+	while (!mr_engine())
+		loop_run(mr.m->loop, true);
+	mr_say(mr_engine(), PROC_READY, NULL, 0);
+	mr_work(0);
+	atomic_store(&mr.m->engine.stats->device, 1);
+	mr_crash(mr_engine());
+	mr_run();
+}
+
+/* With the CPU to go on with, a death is the GPU's fault; after the second one
+ * there is no GPU to blame. Where there must be one, requests may be. */
+START_TEST(gpu)
+{
+	const char *backend = _i ? "cuda" : "auto";
+	int i;
+
+	strcpy(mr.m->child_conf.backend, backend);
+	session(0, 1000);
+	for (i = 0; i < 2; i++) {
+		ck_assert_str_eq(mr.m->child_conf.backend, backend);
+		gpu_crash();
+		ck_assert_int_eq(mr.m->sessions[0].crashed, _i);
+	}
+	ck_assert_str_eq(mr.m->child_conf.backend, _i ? "cuda" : "cpu");
+	ck_assert_uint_eq(mr.m->n_crashes, 2);
+	gpu_crash();
+	ck_assert(mr.m->sessions[0].crashed);
+}
+END_TEST
+
+/* An engine that never had its backend is not tried again. */
+START_TEST(no_backend)
+{
+	struct mr_child *c;
+
+	mr.m->engine.was_ready = false;
+	mr_crash(mr_engine());
+	mr_run();
+	while (!mr_engine())
+		loop_run(mr.m->loop, true);
+	ck_assert(!mr.m->stop);
+	c = mr_engine();
+	c->status = PROC_EXIT_BACKEND;
+	mr_end(c);
+	mr_run();
+	ck_assert(mr.m->stop);
+	ck_assert_int_eq(mr.m->fail, -ENODEV);
+}
+END_TEST
+
 /* Who waits alone and leaves stops the load; unload answers everybody. */
 START_TEST(give_up)
 {
@@ -497,6 +550,8 @@ int main(void)
 	tcase_add_test(t, loader_dies);
 	tcase_add_test(t, engine_dies);
 	tcase_add_test(t, poison);
+	tcase_add_loop_test(t, gpu, 0, 2);
+	tcase_add_test(t, no_backend);
 	tcase_add_test(t, give_up);
 	tcase_add_test(t, deaf);
 	tcase_add_test(t, empty_packet);

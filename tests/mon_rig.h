@@ -35,6 +35,7 @@ struct mr_child {
 	bool loader;
 	bool ended;
 	int sig;	    /* that ended it */
+	int status;	    /* or, if not 0, what it left with */
 	uint64_t id;	    /* loader: of its model */
 	uint8_t digest[32]; /* and of its file, as it will say */
 };
@@ -115,6 +116,7 @@ static inline int mr_spawn(struct child *c, const char *mode,
 	k->loader = !strcmp(mode, "--loader");
 	k->ended = false;
 	k->sig = SIGKILL;
+	k->status = 0;
 	k->id = 0;
 	mr.n_loaders += k->loader;
 	mr.n_parsers += !k->loader && !k->engine;
@@ -137,8 +139,8 @@ static inline bool mr_wait(int pidfd, siginfo_t *si)
 	if (!c || !c->ended)
 		return false;
 	si->si_pid = 1;
-	si->si_code = CLD_KILLED;
-	si->si_status = c->sig;
+	si->si_code = c->status ? CLD_EXITED : CLD_KILLED;
+	si->si_status = c->status ? c->status : c->sig;
 	close(c->ctl);
 	close(c->own);
 	c->ctl = -1;
