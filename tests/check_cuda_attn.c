@@ -71,7 +71,7 @@ static uint32_t blocks_of(const struct part *p)
 /* Tables with the blocks 0 to n in any order, and nonsense behind each. */
 static void place(struct step *s)
 {
-	uint32_t i, k, j, n = 0, at = 0, t = 0, order[256];
+	uint32_t i, k, j, n = 0, at = 0, t = 0, order[256] = { 0 };
 
 	for (i = 0; i < SEQS && s->parts[i].n; i++) {
 		n += blocks_of(&s->parts[i]);

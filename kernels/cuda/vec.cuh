@@ -215,8 +215,8 @@ DEV float rope_in(const float *x, const float *norm, float s, uint32_t i)
 }
 
 /* Element @i of a head at position @pos, normed and rotated. */
-DEV float rope_at(const struct cu_rope_kv *p, const float *x,
-		  const float *norm, float s, uint32_t pos, uint32_t i)
+DEV float rope_at(const struct cu_rope_kv *p, const float *x, const float *norm,
+		  float s, uint32_t pos, uint32_t i)
 {
 	uint32_t n = p->n_rope, pair = i ^ 1;
 	size_t at = (size_t)pos * n + i;
@@ -226,6 +226,5 @@ DEV float rope_at(const struct cu_rope_kv *p, const float *x,
 		return y;
 	if (p->halves)
 		pair = i < n / 2 ? i + n / 2 : i - n / 2;
-	return __fmaf_rn(y, p->cos[at],
-			 rope_in(x, norm, s, pair) * p->sin[at]);
+	return __fmaf_rn(y, p->cos[at], rope_in(x, norm, s, pair) * p->sin[at]);
 }
