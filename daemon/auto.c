@@ -88,11 +88,12 @@ static int auto_load(struct backend *be, const struct image *im, int object,
 		m->on = &be->gpu;
 		err = m->on->ops->load(m->on->be, im, object, bytes, &m->m,
 				       why);
-		if (err)
+		if (err && err != -ENODEV)
 			log_warnx("model: on the CPU, not on the GPU (%s)",
 				  why);
 	}
-	if (err) {
+	/* Others may be on a device that is gone: this process is done with. */
+	if (err && (err != -ENODEV || !be->gpu.be)) {
 		m->on = &be->cpu;
 		err = m->on->ops->load(m->on->be, im, object, bytes, &m->m,
 				       why);

@@ -160,10 +160,12 @@ struct batch {
  * @pack:     check and place a piece's bytes; any thread, any order. -EBADMSG
  *            with tensor, file and offset in @why
  * @load:     map an object that was filled before, read-only; reads no file.
- *            @object is borrowed, @bytes of weights are at its start
+ *            @object is borrowed, @bytes of weights are at its start. -ENODEV:
+ *            the device is gone, as for step()
  * @unload:   waits for nothing: the engine stepped it last
  * @info:     sizes of a loaded model
- * @kv_alloc: give the model @n_blocks blocks (once, before the first step)
+ * @kv_alloc: give the model @n_blocks blocks (once, before the first step);
+ *            -ENODEV: likewise
  * @step:     compute one batch, synchronously. -EIO or other -errno: the whole
  *            step failed; -ENODEV: and so will all others, for the device is
  *            gone. Non-finite logits are the engine's to notice.

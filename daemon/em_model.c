@@ -16,6 +16,13 @@
 #include "em.h"
 #include "log.h"
 
+/* For all of its models: an engine after us tries again. */
+static void device_lost(const char *why)
+{
+	log_warnx("model: %s", why);
+	_exit(PROC_EXIT_DEVICE);
+}
+
 static void *attach(void *arg)
 {
 	struct em_model *md = arg;
@@ -24,9 +31,12 @@ static void *attach(void *arg)
 
 	prctl(PR_SET_NAME, "hearthd-attach");
 	md->err = image_open_fd(&md->im, md->fd[0], md->why);
-	if (!md->err)
+	if (!md->err) {
 		md->err = em->ops->load(em->be, &md->im, md->fd[1],
 					md->load.weight_bytes, &md->m, md->why);
+		if (md->err == -ENODEV)
+			device_lost(md->why);
+	}
 	close(md->fd[0]);
 	close(md->fd[1]);
 	atomic_store(&md->done, 1);
@@ -92,6 +102,8 @@ static void model_ready(struct em_model *md)
 
 	err = engine_model_add(em->engine, &md->load, &md->im, md->m, &st.n_ctx,
 			       &st.kv_bytes, md->why);
+	if (err == -ENODEV)
+		device_lost(md->why);
 	if (err) {
 		model_failed(md, err);
 		return;

@@ -373,6 +373,8 @@ static int be_load(struct backend *be, const struct image *im, int object,
 	pthread_mutex_lock(&be->loading);
 	if (!ret) {
 		ret = load_device(&be->up, m);
+		if (be->up.lost)
+			ret = -ENODEV;
 		if (ret)
 			snprintf(why, WHY, "%.*s", WHY - 1, be->up.why);
 	}
@@ -432,7 +434,7 @@ static int be_kv_alloc(struct backend_model *m, uint32_t n_blocks)
 		rc = clear(d, m->context.at, m->ctx.bytes);
 	if (rc) {
 		log_warnx("cuda: %s", d->why);
-		return rc;
+		return d->lost ? -ENODEV : rc;
 	}
 	m->n_blocks = n_blocks;
 	return 0;

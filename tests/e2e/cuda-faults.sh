@@ -19,7 +19,8 @@ ask() {
 simulated() {
 	: >"$t/log"
 	LD_LIBRARY_PATH=$O/tests/cudasim CUDASIM_FAIL=${1:-} \
-		CUDASIM_TRACE=$((!$#)) start -o backend=auto -o watchdog-ms=600
+		CUDASIM_TRACE=$((!$#)) start -o backend=auto -o watchdog-ms=600 \
+		-o handshake-ms=60000
 }
 
 start -o backend=cpu

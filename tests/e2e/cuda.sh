@@ -85,6 +85,10 @@ stop
 given "lost" "cuGraphLaunch#4:lost" 'going on with the CPU' \
 	-o backend=auto -o watchdog-ms=60000
 [ "$(grep -c 'the GPU was lost' "$t/log")" = 2 ] || fail "lost: how often?"
+given "lost in a load" "cuMemcpyHtoDAsync#1:lost" 'going on with the CPU' \
+	-o backend=auto -o watchdog-ms=60000
+[ "$(grep -c 'the GPU was lost' "$t/log")" = 2 ] ||
+	fail "lost in a load: how often?"
 given "hung in a step" "cuGraphLaunch#3:hang" 'going on with the CPU' \
 	-o backend=auto -o watchdog-ms=1500
 given "hung in a load" "cuMemHostRegister#1:hang" 'going on with the CPU' \
