@@ -20,6 +20,7 @@
 
 struct backend;
 struct backend_model;
+struct top_row;
 
 /**
  * struct backend_conf - how to open a backend
@@ -136,7 +137,9 @@ struct batch_seq {
  * @out_rows: n_out indices of tokens whose final hidden state is wanted; the
  *            first n_logits of them also want logits
  * @logits:   set by step(): float[n_logits][n_vocab], the backend's memory,
- *            valid until its next step
+ *            valid until its next step; NULL: its logits() has them
+ * @top:      set by step(): n_logits of kernels/top.h, likewise; NULL: it has
+ *            nothing but @logits
  * @hidden:   set by step(): float[n_out][n_embd], likewise
  */
 struct batch {
@@ -148,6 +151,7 @@ struct batch {
 	struct batch_seq *seqs;
 	uint32_t *out_rows;
 	const float *logits;
+	const struct top_row *top;
 	const float *hidden;
 };
 
@@ -169,6 +173,8 @@ struct batch {
  * @step:     compute one batch, synchronously. -EIO or other -errno: the whole
  *            step failed; -ENODEV: and so will all others, for the device is
  *            gone. Non-finite logits are the engine's to notice.
+ * @logits:   a row of the last step's logits, valid until the next call; fails
+ *            as step() does. NULL: step() has set them all
  */
 struct backend_ops {
 	const char *name;
@@ -185,6 +191,7 @@ struct backend_ops {
 	void (*info)(const struct backend_model *m, struct backend_info *info);
 	int (*kv_alloc)(struct backend_model *m, uint32_t n_blocks);
 	int (*step)(struct backend_model *m, struct batch *b);
+	int (*logits)(struct backend_model *m, uint32_t row, const float **x);
 };
 
 /* Elements of one head's keys and values in a block, and of a whole block, as

@@ -98,6 +98,7 @@ void batch_build(struct batch_plan *p, const struct sched *s, uint32_t n_vocab)
 
 	b->n_tokens = b->n_seqs = b->n_out = b->n_logits = 0;
 	b->logits = b->hidden = NULL;
+	b->top = NULL;
 	for (i = 0; i < s->n_running; i++)
 		if (s->run[i]->n_now)
 			add_seq(p, s, s->run[i], n_vocab, &n_hidden);

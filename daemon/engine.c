@@ -439,14 +439,14 @@ static bool is_in(const uint32_t *ids, uint64_t n, uint32_t token)
 
 /* The next token of @r, and whether it is the last. */
 static void choose(struct engine *e, struct model *m, struct req *r,
-		   const float *logits, uint64_t t)
+		   struct sample_row *row, uint64_t t)
 {
 	struct ring_top top[RING_MAX_TOP_LOGPROBS];
 	const struct image *im = m->im;
 	struct ring_token token;
 
-	r->fail = sample_token(&e->sampler, r, logits, m->lim.n_vocab, &token,
-			       r->top ? top : NULL);
+	r->fail =
+		sample_token(&e->sampler, r, row, &token, r->top ? top : NULL);
 	if (r->fail)
 		return;
 	if (is_in(r->stop, r->run.n_stop, token.token)) {
@@ -470,7 +470,7 @@ static void embed(struct model *m, struct req *r, const float *hidden)
 	double *sum = m->sum + (size_t)r->seq * n;
 	uint32_t i;
 
-	if (!sample_finite(hidden, n)) {
+	if (!top_finite(hidden, n)) {
 		r->fail = -EDOM;
 		return;
 	}
@@ -489,16 +489,48 @@ static void embed(struct model *m, struct req *r, const float *hidden)
 		r->embed[i] = (float)(sum[i] / r->n_prompt);
 }
 
-static void keep_logits(struct model *m, struct req *r, const float *logits)
+static void keep_logits(struct req *r, struct sample_row *row)
 {
-	const uint32_t n = m->lim.n_vocab;
-
-	if (!sample_finite(logits, n)) {
+	r->fail = sample_row_get(row);
+	if (!r->fail && !top_finite(row->x, row->n))
 		r->fail = -EDOM;
-		return;
-	}
-	memcpy(r->logits + (size_t)r->next_logits++ * n, logits,
-	       n * sizeof(*logits));
+	if (!r->fail)
+		memcpy(r->logits + (size_t)r->next_logits++ * row->n, row->x,
+		       row->n * sizeof(*row->x));
+}
+
+/* A row of a step: what the backend has brought of it. */
+struct step_row {
+	struct engine *e;
+	struct model *m;
+	uint32_t row;
+	struct sample_row logits;
+};
+
+static int fetch_row(void *arg, const float **x)
+{
+	struct step_row *s = arg;
+	int rc = s->e->ops->logits(s->m->bm, s->row, x);
+
+	s->e->lost |= rc == -ENODEV;
+	return rc;
+}
+
+static struct sample_row *step_row(struct step_row *s, struct engine *e,
+				   struct model *m, uint32_t row)
+{
+	const struct batch *b = &m->plan.b;
+	const size_t n = m->lim.n_vocab;
+
+	*s = (struct step_row){ .e = e, .m = m, .row = row };
+	s->logits = (struct sample_row){
+		.n = m->lim.n_vocab,
+		.x = b->logits ? b->logits + row * n : NULL,
+		.top = b->top ? b->top + row : NULL,
+		.get = fetch_row,
+		.arg = s,
+	};
+	return &s->logits;
 }
 
 /* What the step gave: to the requests, row by row. */
@@ -506,13 +538,14 @@ static void take_rows(struct engine *e, struct model *m, uint64_t t)
 {
 	const struct batch *b = &m->plan.b;
 	const struct batch_row *w;
+	struct sample_row *logits;
 	uint32_t i = 0, j = 0, row;
-	const float *logits;
+	struct step_row s;
 
-	while ((w = batch_next(&m->plan, &i, &j, &row))) {
-		logits = b->logits + (size_t)row * m->lim.n_vocab;
+	while (!e->lost && (w = batch_next(&m->plan, &i, &j, &row))) {
+		logits = step_row(&s, e, m, row);
 		if (w->what & BATCH_LOGITS && !w->r->fail)
-			keep_logits(m, w->r, logits);
+			keep_logits(w->r, logits);
 		if (w->what & BATCH_EMBED && !w->r->fail)
 			embed(m, w->r, b->hidden + (size_t)row * m->lim.n_embd);
 		if (w->what & BATCH_SAMPLE && !w->r->fail)
@@ -543,6 +576,8 @@ static void take(struct engine *e, struct model *m, int err)
 	engine_count(&m->st->n_prefill, n_prompt);
 	if (!err)
 		take_rows(e, m, t);
+	if (e->lost)
+		return; /* as below: what has been told has been told */
 	for (i = 0; i < b->n_seqs; i++) {
 		r = m->plan.reqs[i];
 		/* Nothing was to be generated, or it had been before. */
@@ -579,6 +614,8 @@ static void step(struct engine *e, struct model *m)
 		return;
 	}
 	take(e, m, err);
+	if (e->lost)
+		return;
 	engine_count(&e->st->n_steps, 1);
 	engine_count(&e->st->n_preempted, m->sched.n_preempted - n_preempted);
 	show_kv(m);

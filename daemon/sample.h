@@ -10,13 +10,9 @@
 #ifndef HEARTH_SAMPLE_H
 #define HEARTH_SAMPLE_H
 
+#include "../kernels/top.h"
 #include "mem.h"
 #include "req.h"
-
-struct sample_cand {
-	float logit;
-	uint32_t token;
-};
 
 /**
  * struct sampler - scratch for rows of up to @max_vocab logits
@@ -29,8 +25,8 @@ struct sampler {
 	uint32_t max_vocab;
 	float *row;
 	uint32_t *count;
-	struct sample_cand *cand;
-	struct sample_cand *pick;
+	struct top_cand *cand;
+	struct top_cand *pick;
 	double *weight;
 };
 
@@ -38,29 +34,43 @@ int sample_init(struct sampler *s, const struct mem *mem, uint32_t max_vocab);
 void sample_fini(struct sampler *s, const struct mem *mem);
 
 /**
+ * struct sample_row - the logits of a position
+ * @n:   how many there are
+ * @top: them in short; NULL: only they themselves are at hand
+ * @x:   all of them; NULL: not at hand, get() has them
+ * @get: fetch them for @arg: 0 or -errno
+ */
+struct sample_row {
+	uint32_t n;
+	const struct top_row *top;
+	const float *x;
+	int (*get)(void *arg, const float **x);
+	void *arg;
+};
+
+/* Have @x. */
+int sample_row_get(struct sample_row *row);
+
+/**
  * sample_token() - the next token of a request
- * @r:      its parameters, and its tokens so far for the penalties
- * @logits: n_vocab of them
- * @top:    filled when the request asks for alternatives
+ * @r:   its parameters, and its tokens so far for the penalties
+ * @row: all of it is only fetched if its candidates are not enough; the token
+ *       is the same
+ * @top: filled when the request asks for alternatives
  *
  * Log-probabilities are the model's own, before bias, penalties and
- * truncation. Return: 0, or -EDOM when a logit is not finite or no token is
- * left to choose from.
+ * truncation. Return: 0; -EDOM when a logit is not finite or no token is left
+ * to choose from; or what get() returned.
  */
-int sample_token(struct sampler *s, const struct req *r, const float *logits,
-		 uint32_t n_vocab, struct ring_token *out,
-		 struct ring_top *top);
+int sample_token(struct sampler *s, const struct req *r, struct sample_row *row,
+		 struct ring_token *out, struct ring_top *top);
 
 /* Uniform in [0, 1), 53 bits, by (seed, position): Philox 4x32-10. */
 double sample_uniform(uint64_t seed, uint64_t position);
 void sample_philox(const uint32_t ctr[4], const uint32_t key[2],
 		   uint32_t out[4]);
 
-/* e^x for x <= 0 (0 below -745) and log(x) for normal x > 0. */
-double sample_exp(double x);
+/* log(x) for normal x > 0. */
 double sample_log(double x);
-
-/* Are all of them finite? */
-bool sample_finite(const float *x, uint32_t n);
 
 #endif

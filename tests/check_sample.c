@@ -5,6 +5,7 @@
  * The reference sorts everything and uses libm. With --bench: time a token.
  */
 #include <check.h>
+#include <errno.h>
 #include <math.h>
 #include <time.h>
 
@@ -45,11 +46,19 @@ static void fill(float *x, uint32_t n, uint64_t seed, float scale)
 		x[i] = (float)(int64_t)rig_rand(&seed) * 0x1p-63f * scale;
 }
 
+static int try(const float *x, uint32_t n, struct ring_token *t,
+	       struct ring_top *top)
+{
+	struct sample_row row = { .n = n, .x = x };
+
+	return sample_token(&sampler, &req, &row, t, top);
+}
+
 static uint32_t sample(const float *x, uint32_t n)
 {
 	struct ring_token t;
 
-	ck_assert_int_eq(sample_token(&sampler, &req, x, n, &t, NULL), 0);
+	ck_assert_int_eq(try(x, n, &t, NULL), 0);
 	return t.token;
 }
 
@@ -87,8 +96,8 @@ START_TEST(exp_and_log)
 		x = -(double)(rig_rand(&seed) >> 11) * 0x1p-53 *
 		    (i % 2 ? 700 : 1);
 		y = exp(x);
-		ck_assert_msg(fabs(sample_exp(x) - y) <= 1e-15 * y,
-			      "exp(%a) is %a, not %a", x, y, sample_exp(x));
+		ck_assert_msg(fabs(top_exp(x) - y) <= 1e-15 * y,
+			      "exp(%a) is %a, not %a", x, y, top_exp(x));
 		x = ldexp(1 + (double)(rig_rand(&seed) >> 12) * 0x1p-52,
 			  (int)(rig_rand(&seed) % 200) - 100);
 		y = log(x);
@@ -96,11 +105,11 @@ START_TEST(exp_and_log)
 				      4e-16 * fabs(y) + 1e-16,
 			      "log(%a) is %a, not %a", x, y, sample_log(x));
 	}
-	ck_assert(sample_exp(0) == 1);
-	ck_assert(sample_exp(-INFINITY) == 0);
-	ck_assert(sample_exp(-746) == 0);
-	ck_assert(sample_exp(-744) > 0);
-	ck_assert(sample_exp(-1e300) == 0);
+	ck_assert(top_exp(0) == 1);
+	ck_assert(top_exp(-INFINITY) == 0);
+	ck_assert(top_exp(-746) == 0);
+	ck_assert(top_exp(-744) > 0);
+	ck_assert(top_exp(-1e300) == 0);
 	ck_assert(sample_log(1) == 0);
 }
 END_TEST
@@ -308,9 +317,9 @@ START_TEST(all_banned)
 
 	req.bias = b;
 	req.run.n_bias = 3;
-	ck_assert_int_eq(sample_token(&sampler, &req, x, 3, &t, NULL), -EDOM);
+	ck_assert_int_eq(try(x, 3, &t, NULL), -EDOM);
 	req.run.temperature = 1;
-	ck_assert_int_eq(sample_token(&sampler, &req, x, 3, &t, NULL), -EDOM);
+	ck_assert_int_eq(try(x, 3, &t, NULL), -EDOM);
 	req.run.n_bias = 2;
 	ck_assert_uint_eq(sample(x, 3), 2);
 }
@@ -382,8 +391,7 @@ START_TEST(log_probabilities)
 	req.run.flags = RING_RUN_LOGPROBS;
 	for (n = 0; n <= RING_MAX_TOP_LOGPROBS; n++) {
 		req.run.n_top_logprobs = n;
-		ck_assert_int_eq(sample_token(&sampler, &req, x, N, &t, top),
-				 0);
+		ck_assert_int_eq(try(x, N, &t, top), 0);
 		ck_assert_uint_eq(t.token, 10);
 		ck_assert(fabs((double)t.logprob - ((double)x[10] - z)) < 1e-5);
 		for (i = 0; i < n; i++) {
@@ -400,7 +408,7 @@ START_TEST(log_probabilities)
 	}
 	/* More alternatives than tokens: the rest is zero. */
 	req.run.n_bias = 0;
-	ck_assert_int_eq(sample_token(&sampler, &req, x, 3, &t, top), 0);
+	ck_assert_int_eq(try(x, 3, &t, top), 0);
 	ck_assert(top[3].logprob == 0 && top[3].token == 0);
 }
 END_TEST
@@ -418,13 +426,11 @@ START_TEST(not_finite)
 			float keep = x[i];
 
 			x[i] = bad[k];
-			ck_assert_int_eq(sample_token(&sampler, &req, x, N, &t,
-						      NULL),
-					 -EDOM);
+			ck_assert_int_eq(try(x, N, &t, NULL), -EDOM);
 			x[i] = keep;
 		}
 	}
-	ck_assert_int_eq(sample_token(&sampler, &req, x, N, &t, NULL), 0);
+	ck_assert_int_eq(try(x, N, &t, NULL), 0);
 }
 END_TEST
 
@@ -471,6 +477,201 @@ START_TEST(extremes)
 }
 END_TEST
 
+/* ------------------------------------------------------ from candidates */
+
+#define MOST 9000 /* logits of a row here: more than two chunks */
+
+static int fetched, fetch_error;
+
+static int fetch(void *arg, const float **x)
+{
+	fetched++;
+	*x = arg;
+	return fetch_error;
+}
+
+static uint32_t below(uint64_t *seed, uint32_t n)
+{
+	return (uint32_t)(rig_rand(seed) >> 32) % n;
+}
+
+/* A row with as many ties as there may be, and sometimes what is not finite. */
+static uint32_t any_row(float *x, uint64_t *seed)
+{
+	static const float scales[] = { 1e-3f, 1, 5, 30, 1000, 3e38f };
+	static const float odd[] = { -INFINITY, INFINITY, NAN, -0.0f, 3e38f };
+	uint32_t n = 1 + below(seed, below(seed, 100) ? 300 : MOST), i;
+	uint32_t levels = below(seed, 2) ? 1 + below(seed, 20) : 1u << 30;
+	float scale = scales[below(seed, 6)];
+
+	for (i = 0; i < n; i++)
+		x[i] = scale *
+		       ((float)below(seed, levels) / (float)levels - 0.5f);
+	if (!below(seed, 10))
+		x[below(seed, n)] = odd[below(seed, 5)];
+	return n;
+}
+
+/* Parameters, each of them often off. */
+static void any_run(struct ring_run *run, uint32_t n, uint64_t *seed)
+{
+	static const float temps[] = { 0, 0.01f, 0.7f, 1, 1.5f, 100 };
+	static const float tops[] = { 1e-9f, 0.1f, 0.5f, 0.9f, 0.99f, 1 };
+	static const float mins[] = { 0, 0, 1e-30f, 0.01f, 0.3f, 1 };
+	static const uint32_t ks[] = { 0, 0, 1, 40, 64, 65, 200 };
+
+	run->temperature = temps[below(seed, 6)];
+	run->top_p = below(seed, 2) ? 1 : tops[below(seed, 6)];
+	run->min_p = mins[below(seed, 6)];
+	run->top_k = below(seed, 4) ? ks[below(seed, 7)] : below(seed, 70);
+	run->seed = rig_rand(seed);
+	run->flags = below(seed, 2) ? RING_RUN_LOGPROBS : 0;
+	run->n_top_logprobs = below(seed, RING_MAX_TOP_LOGPROBS + 1);
+	run->n_bias = below(seed, 8) ? 0 : 2;
+	run->penalty_last = below(seed, 8) ? 0 : 64;
+	run->presence_penalty = 1;
+	req.n_prompt = 1 + below(seed, 60);
+	prompt[req.n_prompt - 1] = below(seed, n);
+}
+
+/* A token, its log-probability and its alternatives are the same, bit for bit,
+ * whether the sampler begins with all of the row or with its candidates. */
+START_TEST(from_candidates)
+{
+	struct ring_top a_top[RING_MAX_TOP_LOGPROBS], b_top[sizeof(a_top) / 8];
+	struct ring_bias b[2] = { { 0, 3 }, { 0, -INFINITY } };
+	uint64_t seed = 100 + (uint64_t)_i;
+	static float x[MOST];
+	struct top_row top;
+	uint32_t n, i, spared = 0;
+
+	req.bias = b;
+	for (i = 0; i < 10000; i++) {
+		struct ring_token a = { 0 }, c = { 0 };
+		struct sample_row row = { .top = &top, .get = fetch, .arg = x };
+		int err;
+
+		n = row.n = any_row(x, &seed);
+		any_run(&req.run, n, &seed);
+		b[0].token = below(&seed, n);
+		b[1].token = below(&seed, n);
+		memset(a_top, 0, sizeof(a_top));
+		memset(b_top, 0, sizeof(b_top));
+		top_row(&top, x, n);
+		err = try(x, n, &a, a_top);
+		fetched = 0;
+		ck_assert_int_eq(sample_token(&sampler, &req, &row, &c, b_top),
+				 err);
+		if (!err && (a.token != c.token || memcmp(&a, &c, sizeof(a)) ||
+			     memcmp(a_top, b_top, sizeof(a_top))))
+			ck_abort_msg("case %u, %u logits: token %u (%a), not "
+				     "%u (%a)",
+				     i, n, c.token, (double)c.logprob, a.token,
+				     (double)a.logprob);
+		ck_assert_int_le(fetched, 1);
+		spared += !fetched;
+		/* Where it must never ask. */
+		if (!req.run.n_bias && !req.run.penalty_last &&
+		    (req.run.temperature == 0 || n <= TOP_N ||
+		     (req.run.top_k && req.run.top_k <= TOP_N)))
+			ck_assert_int_eq(fetched, 0);
+	}
+	/* And not often at all. */
+	ck_assert_uint_gt(spared, 5000);
+	ck_assert_uint_lt(spared, 9900);
+}
+END_TEST
+
+/* What it is that candidates are enough for, on a row with one good token. */
+START_TEST(enough)
+{
+	static const struct {
+		float temperature, top_p, min_p;
+		uint32_t top_k, flags, n_bias;
+		int fetched;
+	} v[] = {
+		{ 0, 1, 0, 0, RING_RUN_LOGPROBS, 0, 0 },
+		{ 1, 1, 0, 64, RING_RUN_LOGPROBS, 0, 0 },
+		{ 1, 0.9f, 0, 64, 0, 0, 0 },
+		{ 1, 1, 0, 65, RING_RUN_LOGPROBS, 0, 1 },
+		{ 1, 0.9f, 0, 0, RING_RUN_LOGPROBS, 0, 0 },
+		{ 1, 0.999999f, 0, 0, 0, 0, 1 },
+		{ 1, 0.999999f, 0.1f, 0, 0, 0, 0 },
+		{ 1, 1, 0.1f, 0, RING_RUN_LOGPROBS, 0, 0 },
+		{ 1, 1, 1e-9f, 0, 0, 0, 1 },
+		{ 1, 1, 0, 0, RING_RUN_LOGPROBS, 0, 1 },
+		{ 0, 1, 0, 0, RING_RUN_LOGPROBS, 1, 1 },
+	};
+	struct ring_bias b = { 5, 1 };
+	struct ring_top t[RING_MAX_TOP_LOGPROBS];
+	struct top_row top;
+	struct ring_token tok;
+	static float x[N];
+	uint32_t i;
+
+	fill(x, N, 3, 1);
+	x[N / 2] = 12;
+	top_row(&top, x, N);
+	req.bias = &b;
+	for (i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		struct sample_row row = {
+			.n = N, .top = &top, .get = fetch, .arg = x
+		};
+
+		req.run.temperature = v[i].temperature;
+		req.run.top_p = v[i].top_p;
+		req.run.min_p = v[i].min_p;
+		req.run.top_k = v[i].top_k;
+		req.run.flags = v[i].flags;
+		req.run.n_bias = v[i].n_bias;
+		req.run.n_top_logprobs = RING_MAX_TOP_LOGPROBS;
+		fetched = fetch_error = 0;
+		ck_assert_int_eq(sample_token(&sampler, &req, &row, &tok, t),
+				 0);
+		ck_assert_msg(fetched == v[i].fetched, "row %u: fetched %d", i,
+			      fetched);
+		/* What cannot be fetched is told. */
+		row.x = NULL;
+		fetch_error = -EIO;
+		ck_assert_int_eq(sample_token(&sampler, &req, &row, &tok, t),
+				 v[i].fetched ? -EIO : 0);
+	}
+}
+END_TEST
+
+/* What is in a row's summary, found in another way. */
+START_TEST(summary)
+{
+	static const uint32_t sizes[] = { 1, 63, 64, 65, 255, 4096, 4097, MOST };
+	const uint32_t n = sizes[_i];
+	static struct ref r[MOST];
+	static float x[MOST];
+	struct top_row top;
+	double z = 0;
+	uint32_t i;
+
+	fill(x, n, (uint64_t)_i, 20);
+	for (i = 0; i < n; i += 3)
+		x[i] = roundf(x[i]);
+	for (i = 0; i < n; i++)
+		r[i] = (struct ref){ 0, x[i], i };
+	qsort(r, n, sizeof(*r), by_logit);
+	for (i = 0; i < n; i++)
+		z += exp((double)x[i] - (double)r[0].logit);
+	top_row(&top, x, n);
+	ck_assert(top.finite);
+	ck_assert_uint_eq(top.n, n < TOP_N ? n : TOP_N);
+	for (i = 0; i < top.n; i++) {
+		ck_assert_uint_eq(top.cand[i].token, r[i].token);
+		ck_assert(top.cand[i].logit == r[i].logit);
+	}
+	ck_assert_msg(fabs(top.sum - z) < 1e-13 * z, "%a, not %a", top.sum, z);
+	x[n - 1] = -INFINITY;
+	top_row(&top, x, n);
+	ck_assert(!top.finite);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("sample");
@@ -487,12 +688,15 @@ static Suite *suite(void)
 	tcase_add_test(t, log_probabilities);
 	tcase_add_test(t, not_finite);
 	tcase_add_test(t, extremes);
+	tcase_add_test(t, enough);
+	tcase_add_loop_test(t, summary, 0, 8);
 	suite_add_tcase(s, t);
 	t = tcase_create("distribution");
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, distribution, 0,
 			    (int)(sizeof(modes) / sizeof(modes[0])));
+	tcase_add_loop_test(t, from_candidates, 0, 2);
 	suite_add_tcase(s, t);
 	return s;
 }
@@ -524,7 +728,7 @@ static void bench(void)
 		clock_gettime(CLOCK_MONOTONIC, &a);
 		for (i = 0; i < turns; i++) {
 			req.n_prompt = i + 1;
-			sample_token(&sampler, &req, x, n, &t, top);
+			try(x, n, &t, top);
 		}
 		clock_gettime(CLOCK_MONOTONIC, &b);
 		printf("%u logits: temperature %g top_k %u top_p %g min_p %g "

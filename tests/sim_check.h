@@ -60,6 +60,9 @@ struct sim {
 	uint64_t kv[RIG_MAX_MODELS];
 	struct client clients[RIG_MAX_CLIENTS];
 	struct sampler sampler;
+	bool in_short;	   /* the backend has rows only for who asks */
+	const float *rows; /* of @row logits each */
+	uint32_t row;
 	bool engine_asleep;
 	bool kicked;
 	bool lost_models; /* models may have gone while requests ran */
@@ -150,20 +153,27 @@ static uint32_t end_of(const struct run *r, uint32_t token)
 	return RING_FIN_NONE;
 }
 
+/* The sampler's choice of the oracle's logits after @h. */
+static int sample_of(const struct image *im, uint64_t h, const struct req *q,
+		     struct ring_token *t, struct ring_top *top)
+{
+	static float x[4096];
+	struct sample_row row = { .n = im->h->hp.n_vocab, .x = x };
+
+	oracle_logits(h, im, x);
+	return sample_token(&sim.sampler, q, &row, t, top);
+}
+
 /* The first tokens of the answer, as if another daemon had given them. */
 static void make_done(struct run *r, uint32_t n)
 {
 	const struct image *im = image_of(r);
 	uint64_t h = hash_to(r, r->run.n_prompt - 1);
 	struct req q = as_req(r, r->done);
-	static float row[4096];
 	struct ring_token t;
 
 	while (q.n_out < n && q.n_out < r->max) {
-		oracle_logits(h, im, row);
-		CHECK(!sample_token(&sim.sampler, &q, row, im->h->hp.n_vocab,
-				    &t, NULL),
-		      "no token");
+		CHECK(!sample_of(im, h, &q, &t, NULL), "no token");
 		if (end_of(r, t.token))
 			break;
 		h = oracle_hash(h, t.token, q.n_prompt + q.n_out);
@@ -184,7 +194,6 @@ static void check_tokens(const struct rig_client *rc, const struct run *r,
 	const struct ring_token *out = NULL;
 	struct req q;
 	struct ring_token t;
-	static float row[4096];
 	uint32_t i, fin = RING_FIN_NONE;
 	uint64_t h = hash_to(r, r->run.n_prompt - 1);
 
@@ -196,11 +205,8 @@ static void check_tokens(const struct rig_client *rc, const struct run *r,
 	CHECK(s->n_out <= s->max_out, "more tokens than asked for");
 	q = as_req(r, out);
 	for (i = 0; i <= s->n_out && i < s->max_out; i++) {
-		oracle_logits(h, im, row);
 		q.n_out = i;
-		CHECK(!sample_token(&sim.sampler, &q, row, im->h->hp.n_vocab,
-				    &t, top),
-		      "no token");
+		CHECK(!sample_of(im, h, &q, &t, top), "no token");
 		fin = end_of(r, t.token);
 		if (i == s->n_out)
 			break;
