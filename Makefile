@@ -142,6 +142,10 @@ check-vm: deps-test ## module, pool and survival in QEMU, on two kernels
 check-vm-long: deps-test ## the module on a debug kernel, built on first use
 	$(Q)$(MAKE) --no-print-directory $(JOBS) all bins-tests
 	$(Q)O=$(O) tests/run.sh vm-long
+check-gpu: all bins-tests ## kernels, sanitizers and the daemon on a GPU
+	$(Q)O=$(O) tests/gpu/check.sh
+gpu-kit: all bins-tests ## what check-gpu runs, for a machine with a driver alone
+	$(Q)O=$(O) tests/gpu/kit.sh
 check-fuzz: fuzz ## each fuzz target for a minute
 	$(Q)O=$(O) tests/run.sh fuzz
 check-san: deps-test ## unit and end-to-end tests under ASan and UBSan
@@ -247,11 +251,9 @@ comma := ,
 D_LIBS := $(O)/libdaemon.a $(O)/libkernels.a $(O)/libhearth.a
 $(O)/hearthd: $(O)/daemon/main.o $(D_LIBS)
 	$(call say,LD,$@)$(CC) -o $@ $^ $(ALL_LDFLAGS) $(LIBS_D)
-# Of the daemon it has how devices are found; of the kernels, those that measure.
-$(O)/hearth: $(call obj,$(TOOL_SRC) daemon/gpu.c daemon/log.c kernels/cpu.c \
-		$(addprefix daemon/cuda/,driver.c device.c arena.c \
-			code.c upload.c)) \
-		$(O)/kernels/cuda/code.o $(O)/libhearth.a
+# Of the daemon and the kernels it has what finds devices, what they are measured
+# with, and what says how large a model is.
+$(O)/hearth: $(call obj,$(TOOL_SRC)) $(D_LIBS)
 	$(call say,LD,$@)$(CC) -o $@ $^ -Wl,--gc-sections $(ALL_LDFLAGS) $(LIBS_T)
 
 bins-tests: $(CHECKS:%=$(O)/tests/%) $(HELPERS:%=$(O)/tests/%) \
@@ -319,7 +321,7 @@ uninstall: ## remove what install put there
 		SOVERSION=$(SOVERSION) tests/install.sh uninstall
 
 .PHONY: all run kmod check check-long bench deps deps-test help check-unit check-kernels \
-	check-cuda \
+	check-cuda check-gpu gpu-kit \
 	check-e2e check-vm check-vm-long check-fuzz check-san check-san-in \
 	check-install check-parity check-bits bench-peers bench-load bench-ipc fmt fmt-check lint clean bins-tests \
 	fuzz install uninstall FORCE

@@ -423,6 +423,8 @@ int main(void)
 	const int n_losses = sizeof(losses) / sizeof(losses[0]);
 	Suite *s = suite_create("cuda_backend");
 	TCase *t = tcase_create("cuda_backend");
+	TCase *sim =
+		tcase_create("simulated"); /* what no chip does when told */
 	SRunner *r;
 	int failed;
 
@@ -435,11 +437,13 @@ int main(void)
 	tcase_add_loop_test(t, spans, 0, 2);
 	tcase_add_test(t, graphs);
 	tcase_add_test(t, sizes);
-	tcase_add_test(t, budget);
-	tcase_add_test(t, no_room);
 	tcase_add_test(t, refused);
-	tcase_add_loop_test(t, lost, 0, n_losses);
 	suite_add_tcase(s, t);
+	tcase_set_timeout(sim, 240);
+	tcase_add_test(sim, budget);
+	tcase_add_test(sim, no_room);
+	tcase_add_loop_test(sim, lost, 0, n_losses);
+	suite_add_tcase(s, sim);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "../daemon/cuda/abi.h"
+#include "cuda_dump.h"
 
 static struct {
 #define CALL(name, args) int(*name) args;
@@ -107,6 +108,7 @@ static inline void rig_calls(void)
 #undef CALL
 	/* Of two versions the newer is the one found. */
 	*(void **)&cu.cuCtxCreate_v2 = dlsym(so, "cuCtxCreate_v2");
+	dump_calls(&cu.cuModuleGetFunction, &cu.cuMemcpyDtoH_v2);
 }
 
 static inline void rig_init(int seed)

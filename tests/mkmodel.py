@@ -9,7 +9,9 @@ Quantised tensors are random valid blocks, which is as good as quantising
 random numbers and much faster. Norms stay F32, as in real files. With --vocab
 every tokenizer key is copied from another GGUF file; otherwise the vocabulary
 is the 256 bytes, three control tokens, and unused tokens up to --vocab-size.
-A matrix whose rows are no multiple of the type's block gets Q8_0 or F16.
+A matrix whose rows are no multiple of the type's block gets Q8_0 or F16. With
+--repeat the same blocks come again and again, and a file is written as fast as
+the disk takes it: for what asks for bytes, not for what is in them.
 Needs numpy and nothing else.
 """
 import argparse
@@ -39,6 +41,9 @@ PRESETS = {
                        rope_base=1e6, ctx=40960, eps=1e-6),
     "llama-1b": dict(arch="llama", layers=16, embd=2048, ff=8192, heads=32,
                      kv_heads=8, head_dim=64, vocab_size=128256, tied=1,
+                     rope_base=5e5, ctx=131072, eps=1e-5, rope_freqs=1),
+    "llama-8b": dict(arch="llama", layers=32, embd=4096, ff=14336, heads=32,
+                     kv_heads=8, head_dim=128, vocab_size=128256, tied=0,
                      rope_base=5e5, ctx=131072, eps=1e-5, rope_freqs=1),
     "gemma3-270m": dict(arch="gemma3", layers=18, embd=640, ff=2048, heads=4,
                         kv_heads=1, head_dim=256, vocab_size=262144, tied=1,
@@ -316,7 +321,7 @@ def llama3_freqs(c):
 
 
 def type_of(c, name, cols, rows):
-    """Type of a tensor; Q4_K_M is a mixture."""
+    """Type of a tensor; Q4_K_M is a mixture, in which the output is Q6_K."""
     t = c["type"]
     if not rows:
         return "F32"
@@ -324,7 +329,11 @@ def type_of(c, name, cols, rows):
         n, t = c["layers"], "Q4_K"
         i = int(name.split(".")[1]) if name.startswith("blk.") else -1
         more = i < n // 8 or i >= 7 * n // 8 or (i - n // 8) % 3 == 2
-        if i < 0 or (more and ("attn_v" in name or "ffn_down" in name)):
+        if "attn_v" in name or "ffn_down" in name:
+            better = more
+        else:
+            better = name == "output.weight" or (i < 0 and c["tied"])
+        if better:
             t = "Q6_K"
     if cols % TYPES[t][1]:
         t = "Q8_0" if cols % 32 == 0 else "F16"
@@ -333,7 +342,7 @@ def type_of(c, name, cols, rows):
 
 def write(path, k, c, seed):
     rng = np.random.default_rng(seed)
-    infos, off, plan = bytearray(), 0, []
+    infos, off, plan, made = bytearray(), 0, [], {}
     for name, cols, rows, mean in tensors(c):
         t = type_of(c, name, cols, rows)
         num, block, size = TYPES[t]
@@ -353,10 +362,16 @@ def write(path, k, c, seed):
             std = (c["std"] or cols ** -0.5) if rows else 0.1
             step = cols * max(1, (32 << 20) // cols)
             for at in range(0, n, step):
+                key = t, min(step, n - at), mean, std
                 if mean is None:
                     llama3_freqs(c).tofile(f)
+                elif key in made:
+                    made[key].tofile(f)
                 else:
-                    weights(rng, t, min(step, n - at), mean, std).tofile(f)
+                    w = weights(rng, *key)
+                    if c["repeat"]:
+                        made[key] = w
+                    w.tofile(f)
             f.write(b"\0" * (-f.tell() % 32))
 
 
@@ -368,6 +383,8 @@ def main():
     ap.add_argument("--out")
     ap.add_argument("--vocab", help="copy the vocabulary of this GGUF file")
     ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--repeat", action="store_true",
+                    help="write the same blocks again and again")
     ap.add_argument("--std", type=float, default=0,
                     help="deviation of weights (default: 1/sqrt(columns))")
     for n in ("layers", "embd", "ff", "heads", "kv-heads", "head-dim",
@@ -382,7 +399,8 @@ def main():
         return
     if not a.out:
         ap.error("--out is required")
-    c = dict(swa=0, rope_freqs=0, preset=a.preset, type=a.type, std=a.std)
+    c = dict(swa=0, rope_freqs=0, preset=a.preset, type=a.type, std=a.std,
+             repeat=a.repeat)
     c.update(PRESETS[a.preset])
     for key in list(c):
         if getattr(a, key, None) is not None:

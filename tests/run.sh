@@ -3,64 +3,14 @@
 # run.sh - run groups of tests and count them.
 #
 # Usage: O=build tests/run.sh check|unit|cuda|e2e|vm|vm-long|fuzz|san|long
-#
-# A test is a program or script that exits 0 (pass), 77 (skip; its last line is
-# the reason) or anything else (fail; its output is shown). The last line is
-# "N passed, N failed, N skipped".
+# What a test is, and what is printed: see run.inc.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 O=${O:-build}
 case $O in /*) ;; *) O=$PWD/$O ;; esac
 export O
-logs=$O/logs
-mkdir -p "$logs"
-passed=0 failed=0
-skips=()
-fails=()
-
-log_of() {
-	printf '%s/%s.log' "$logs" "$(printf %s "$1" | tr '/ ' '__')"
-}
-
-# start NAME LIMIT_S COMMAND...: run it, leave its log, exit status and time
-start() {
-	local name=$1 limit=$2 log rc t0
-	shift 2
-	log=$(log_of "$name")
-	t0=$(date +%s%N)
-	timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
-	rc=$?
-	[ $rc = 124 ] && echo "timed out after $limit s" >>"$log"
-	echo "$rc $((($(date +%s%N) - t0) / 100000000))e-1" >"$log.rc"
-}
-
-# report NAME: count it and say how it went
-report() {
-	local name=$1 log rc secs
-	log=$(log_of "$name")
-	read -r rc secs <"$log.rc"
-	case $rc in
-	0)
-		passed=$((passed + 1))
-		printf 'ok    %-32s %6.1f s\n' "$name" "$secs"
-		;;
-	77)
-		skips+=("$name: $(tail -n 1 "$log")")
-		printf 'skip  %-32s %s\n' "$name" "$(tail -n 1 "$log")"
-		;;
-	*)
-		failed=$((failed + 1))
-		fails+=("$name")
-		printf 'FAIL  %-32s exit %d; the end of %s:\n' "$name" "$rc" "$log"
-		tail -n 40 "$log" | sed 's/^/      | /'
-		;;
-	esac
-}
-
-one() {
-	start "$@"
-	report "$1"
-}
+# shellcheck source=tests/run.inc
+. tests/run.inc
 
 # unit [PATTERN]: as many at a time as there are cores; told in order.
 unit() {
@@ -238,7 +188,4 @@ long)
 	;;
 esac
 
-for s in "${skips[@]+"${skips[@]}"}"; do echo "skipped: $s"; done
-for f in "${fails[@]+"${fails[@]}"}"; do echo "failed: $f"; done
-echo "$passed passed, $failed failed, ${#skips[@]} skipped"
-[ $failed = 0 ] && [ $passed -gt 0 ]
+summary

@@ -49,3 +49,25 @@ grep -q 'cuMemHostAlloc.*OUT_OF_MEMORY' "$t/why" || fail "$(cat "$t/why")"
 CUDASIM_FAIL=cuInit#1:NO_DEVICE run_sim "$O/hearth" bench hw ||
 	fail "bench hw fails because there is no GPU"
 grep -q 'no GPU is measured: .*NO_DEVICE' "$t/why" || fail "$(cat "$t/why")"
+
+# ---- tests/gpu/check.sh, with a sanitizer that only runs what it is given
+mkdir "$t/bin"
+cat >"$t/bin/compute-sanitizer" <<'SH'
+#!/bin/sh
+while [ "${1#/}" = "$1" ]; do shift; done
+exec "$@"
+SH
+chmod +x "$t/bin/compute-sanitizer"
+tiny
+check() {
+	PATH=$t/bin:$PATH HEARTH_CUDA=$sim/libcuda.so.1 MODELS=$t/tiny.gguf \
+		LINES_IN_PROMPT=2 ONLY="$1" tests/gpu/check.sh >"$t/out" 2>&1
+}
+check 'check_cuda_vec|check_cudasim_lanes|^parity' || fail "check.sh: $(cat "$t/out")"
+grep -qx '10 passed, 0 failed, 0 skipped' "$t/out" ||
+	fail "check.sh: $(tail -n 30 "$t/out")"
+CUDASIM_FAIL=cuMemcpyDtoH#3:INVALID_VALUE check '^chip/check_cuda_vec' &&
+	fail "check.sh passes with a copy that fails"
+grep -q '^failed: chip/check_cuda_vec' "$t/out" || fail "$(cat "$t/out")"
+CUDASIM_FAIL=cuInit#1:NO_DEVICE check . || fail "no GPU, and no exit 0"
+grep -q '^0 passed, 0 failed, 1 skipped' "$t/out" || fail "no GPU, and no skip"
