@@ -391,7 +391,7 @@ static const char *const losses[] = {
 	"cuMemcpyHtoDAsync#9:lost",
 	"cuGraphLaunch#2:lost",
 	"cuLaunchKernelEx#3:OUT_OF_MEMORY",
-	"cuEventQuery#4:ILLEGAL_ADDRESS",
+	"cuEventRecord#3:ILLEGAL_ADDRESS",
 	"cuGraphInstantiateWithFlags#1:INVALID_VALUE",
 };
 

@@ -3,9 +3,10 @@
  * list.c - from the tape to launches, for a step of so many rows.
  *
  * With few rows a product norms and quantises its input itself, a gate follows
- * its two products in the same kernel, and what reads a result quantised has it
- * made so at once. With many rows the products are tiles of matrix
- * instructions, and what is around them are kernels of their own.
+ * its two products in the same kernel, attention rotates and stores what it is
+ * about, and what reads a result quantised has it made so at once. With many
+ * rows the products are tiles of matrix instructions, and what is around them
+ * are kernels of their own.
  */
 #include <errno.h>
 #include <string.h>
@@ -242,10 +243,12 @@ static struct cu_kv cache(const struct lister *s, const struct tape_op *o)
 	};
 }
 
-static void rope_kv(struct lister *s, const struct tape_op *o)
+static struct cu_rope_kv rotation(const struct lister *s,
+				  const struct tape_op *o)
 {
 	const struct image_hparams *hp = &s->p->hp;
-	struct cu_rope_kv r = {
+
+	return (struct cu_rope_kv){
 		.kv = cache(s, o),
 		.q = reg(s, TAPE_Q),
 		.k = reg(s, TAPE_K),
@@ -260,11 +263,11 @@ static void rope_kv(struct lister *s, const struct tape_op *o)
 		.halves = hp->rope_pairs == IMAGE_ROPE_HALVES,
 		.n = s->rows,
 	};
-
-	take(s, cu_launch_rope_kv(next(s), &r, &s->m->be->chip));
 }
 
-static void attn(struct lister *s, const struct tape_op *o)
+/* Of few tokens rotated on the way by @rope, unless that is NULL. */
+static void attn(struct lister *s, const struct tape_op *o,
+		 const struct tape_op *rope)
 {
 	const struct image_hparams *hp = &s->p->hp;
 	uint8_t d = o->dst[0];
@@ -291,9 +294,26 @@ static void attn(struct lister *s, const struct tape_op *o)
 
 	if (whole)
 		a.act = q.act;
+	if (rope)
+		a.rope = rotation(s, rope);
 	take(s, cu_launch_attn(next(s), &a, &s->m->be->chip));
 	if (!whole && q.act && !s->err)
 		take(s, cu_launch_quant(next(s), &q, &s->m->be->chip));
+}
+
+static uint32_t rope_kv(struct lister *s, uint32_t i)
+{
+	const struct tape_op *o = &s->p->tape.ops[i];
+	struct cu_rope_kv r;
+
+	if (few(s) && i + 1 < s->p->tape.n_ops && o[1].kind == TAPE_ATTN &&
+	    o[1].layer == o->layer) {
+		attn(s, o + 1, o);
+		return 2;
+	}
+	r = rotation(s, o);
+	take(s, cu_launch_rope_kv(next(s), &r, &s->m->be->chip));
+	return 1;
 }
 
 /* ------------------------------------------------------------ the others */
@@ -358,10 +378,9 @@ static uint32_t one(struct lister *s, uint32_t i)
 	case TAPE_NORM_ADD:
 		return norm(s, i);
 	case TAPE_ROPE_KV:
-		rope_kv(s, o);
-		return 1;
+		return rope_kv(s, i);
 	case TAPE_ATTN:
-		attn(s, o);
+		attn(s, o, NULL);
 		return 1;
 	case TAPE_GLU:
 		glu(s, o);
