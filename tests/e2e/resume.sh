@@ -28,9 +28,9 @@ stop
 
 if [ -n "${MODEL:-}" ]; then
 	kills=10
-	[ -n "${HEARTH_LONG:-}" ] && kills=100
+	[ -n "${HEARTH_LONG:-}" ] && kills=1000
 	start
-	"$O/tests/t_resume" "$sock" "$MODEL" $kills 8 1000 ||
+	"$O/tests/t_resume" "$sock" "$MODEL" $kills 8 400 ||
 		fail "$MODEL: see above"
 	engine=$(child_pid)
 	stop
