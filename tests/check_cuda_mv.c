@@ -22,41 +22,32 @@ static void gated(struct job *j, enum vec_act act, bool want_out, bool want_act)
 	j->p.act_out = dev_room(act_bytes(n, rows));
 }
 
-/* Each format, number of tokens and input; the numbers are such that a tile,
- * a panel and a chunk end early. */
+/* Each format, number of tokens and input, plain, with bias or with addition;
+ * tiles, panels and chunks end early. */
 START_TEST(formats)
 {
-	static const struct {
-		uint32_t n, rows, cols;
-		uint8_t in; /* of float formats, CU_IN_ACT is CU_IN_FLOAT */
-		uint8_t weights, acts;
-	} t[] = {
-		{ 1, 48, 1280, CU_IN_ACT, W_RANDOM, A_NORMAL },
-		{ 1, 33, 544, CU_IN_FLOAT, W_SATURATED, A_OUTLIER },
-		{ 1, 7, 256, CU_IN_NORM, W_NORMAL, A_NORMAL },
-		{ 2, 16, 512, CU_IN_ACT, W_SATURATED, A_SATURATED },
-		{ 2, 33, 800, CU_IN_NORM, W_RANDOM, A_OUTLIER },
-		{ 3, 33, 512, CU_IN_NORM, W_RANDOM, A_WILD },
-		{ 8, 48, 1280, CU_IN_ACT, W_SATURATED, A_OUTLIER },
-		{ 5, 16, 288, CU_IN_FLOAT, W_WILD, A_TINY },
-	};
+	static const uint32_t tokens[] = { 1, 2, 3, 8 };
+	static const uint32_t rows[] = { 48, 33, 7, 16, 80 };
+	static const uint32_t cols[] = { 256, 800, 512, 1280, 32, 544, 1024 };
 	enum fmt f = (enum fmt)_i;
-	char what[64];
 	uint32_t i;
 
-	start(_i);
-	for (i = 0; i < COUNT(t); i++) {
+	start(1 + _i);
+	rng_state = seed = (uint64_t)_i;
+	for (i = 0; i < COUNT(tokens) * 3 * 4; i++) {
+		enum cu_in in = (enum cu_in)(i / 4 % 3);
 		struct job j = { 0 };
-		uint32_t cols = wide(f, t[i].cols);
-		enum cu_in in = (enum cu_in)t[i].in;
+		uint32_t n = tokens[i / 12], c = cols[i % COUNT(cols)];
+		char what[64];
 
+		c = c < fmt_info[f].block ? fmt_info[f].block : wide(f, c);
 		if (!mat_wants_q8(f) && in == CU_IN_ACT)
 			in = CU_IN_FLOAT;
 		snprintf(what, sizeof(what), "%s, case %u", fmt_info[f].name,
 			 i);
-		matrix(&j, f, (enum weights)t[i].weights, t[i].rows, cols,
-		       i % 2);
-		input(&j, in, (enum acts)t[i].acts, t[i].n, cols);
+		matrix(&j, f, (enum weights)(i % W_N), rows[i % COUNT(rows)], c,
+		       i % 4 == 1);
+		input(&j, in, (enum acts)((i + i / 12) % A_N), n, c);
 		products(&j, i % 4 == 2);
 		run_job(&j, what);
 	}

@@ -9,7 +9,6 @@
 #define FLOATS	   160u	  /* threads of mvf.cu */
 #define PREPARED   65536u /* input that a block prepares itself, at most */
 #define COPIED	   32768u /* input worth a copy in shared memory */
-#define BLOCKS	   4u	  /* of a multiprocessor at most */
 #define SMEM_BLOCK 1024u  /* of shared memory, what each block costs on top */
 
 static uint32_t up(uint32_t n, uint32_t to)
@@ -55,7 +54,7 @@ static uint32_t lay(struct cu_mv *v, const struct cu_mul *p,
 	uint64_t acts;
 
 	*v = (struct cu_mv){ .mul = *p };
-	if (p->n > CU_FEW || cols % ACT_BLOCK)
+	if (p->n > CU_FEW || !cols || cols % ACT_BLOCK)
 		return 0;
 	v->cols = !quant ? 128 : p->n > 2 ? 256 : 512;
 	for (i = 0; i < p->n_mats; i++)
@@ -78,6 +77,19 @@ static uint32_t lay(struct cu_mv *v, const struct cu_mul *p,
 		return smem + (uint32_t)acts;
 	v->act_stride = cols * (quant ? 2 : 4);
 	return must || smem > chip->smem ? 0 : smem;
+}
+
+/* Blocks that a multiprocessor holds: more would wait for the first to end, with
+ * all others idle by then. What registers allow is as in __launch_bounds__. */
+static uint32_t blocks_of(const struct cu_launch *l, const struct cu_chip *chip)
+{
+	uint32_t n = (chip->smem + SMEM_BLOCK) / (l->smem + SMEM_BLOCK), most;
+
+	if (l->block == FLOATS)
+		most = 4;
+	else
+		most = (l->p.mv.mul.n > 2 ? 2u : 3u) - (chip->cc != 90);
+	return n < most ? n : most;
 }
 
 bool cu_mul_fits(const struct cu_mul *p, const struct cu_chip *chip)
@@ -103,8 +115,7 @@ int cu_launch_mv(struct cu_launch *l, const struct cu_mul *p,
 		return -ENOTSUP;
 	l->kernel = kernels[quant][p->n > 2 ? 2 : p->n - 1];
 	l->block = quant ? SUMMERS + 32 * p->n : FLOATS;
-	blocks = (chip->smem + SMEM_BLOCK) / (l->smem + SMEM_BLOCK);
-	blocks = (blocks < BLOCKS ? blocks : BLOCKS) * chip->sms;
+	blocks = blocks_of(l, chip) * chip->sms;
 	l->grid[0] = blocks < l->p.mv.tiles ? blocks : l->p.mv.tiles;
 	l->grid[1] = l->grid[2] = 1;
 	return 1;
