@@ -80,6 +80,7 @@ struct cu_launch {
 		struct cu_gather gather;
 		struct cu_rope_kv rope_kv;
 		struct cu_attn attn;
+		struct cu_top top;
 	} p;
 };
 
@@ -107,6 +108,8 @@ int cu_launch_rope_kv(struct cu_launch *l, const struct cu_rope_kv *p,
 		      const struct cu_chip *chip);
 int cu_launch_attn(struct cu_launch *l, const struct cu_attn *p,
 		   const struct cu_chip *chip);
+int cu_launch_top(struct cu_launch *l, const struct cu_top *p,
+		  const struct cu_chip *chip);
 
 /* True if the input of a product for few tokens can be prepared (normed,
  * quantised) in shared memory by each block itself. */

@@ -22,6 +22,7 @@
 #define CU_PIECE 16 /* tokens in a piece of attention at most */
 
 struct act_block;
+struct top_row;
 
 /* A packed matrix. */
 struct cu_mat {
@@ -240,6 +241,27 @@ struct cu_attn {
 	uint32_t n;
 	struct cu_rope_kv rope;
 };
+
+#define CU_TOP_CHUNKS 128 /* of a row of logits at most */
+
+/**
+ * struct cu_top - rows of logits in short
+ * @x:      float[n][width]
+ * @out:    n of ../top.h
+ * @part:   uint64_t[n][CU_TOP_PART(width)], of chunks
+ * @ticket: uint32_t[n], zero before and after
+ */
+struct cu_top {
+	const float *x;
+	struct top_row *out;
+	uint64_t *part;
+	uint32_t *ticket;
+	uint32_t width;
+	uint32_t n;
+};
+
+/* A key for each of a chunk's first candidates, and its sum. */
+#define CU_TOP_PART(width) (((width) + TOP_CHUNK - 1) / TOP_CHUNK * (TOP_N + 1))
 
 /* Floats of a span's sums: largest score, 16 lanes of weights, the values. */
 #define CU_PART(head_dim) ((head_dim) + 32u)
