@@ -80,14 +80,105 @@ START_TEST(wide_tiles)
 }
 END_TEST
 
+/* Queries, keys and values. */
+START_TEST(three)
+{
+	static const enum fmt f[2][3] = { { FMT_Q4_K, FMT_Q8_0, FMT_Q6_K },
+					  { FMT_F16, FMT_BF16, FMT_F16 } };
+	struct job j = { 0 };
+
+	start(1 + _i);
+	matrix(&j, f[_i][0], W_NORMAL, 72, 512, true);
+	matrix(&j, f[_i][1], W_NORMAL, 33, 512, false);
+	matrix(&j, f[_i][2], W_NORMAL, 16, 512, true);
+	input(&j, _i ? CU_IN_FLOAT : CU_IN_ACT, A_NORMAL, 11, 512);
+	products(&j, false);
+	run_job(&j, "three");
+}
+END_TEST
+
+/* What one kernel writes and the next, begun early, reads: a product, which is
+ * quantised, and another, to which it is added. */
+START_TEST(one_after_the_other)
+{
+	static const enum fmt f[2][2] = { { FMT_Q4_K, FMT_Q6_K },
+					  { FMT_BF16, FMT_F32 } };
+	struct job a = { 0 }, b = { 0 };
+	struct cu_launch l[3];
+	bool quant = _i & 1;
+	struct cu_quant q;
+	uint32_t t;
+	int n = 0;
+
+	start(1 + _i);
+	matrix(&a, f[!quant][0], W_NORMAL, 256, 256, false);
+	input(&a, quant ? CU_IN_ACT : CU_IN_FLOAT, A_NORMAL, 20, 256);
+	products(&a, false);
+	matrix(&b, f[!quant][1], W_NORMAL, 48, 256, false);
+	input(&b, quant ? CU_IN_ACT : CU_IN_FLOAT, A_NORMAL, 20, 256);
+	memcpy(b.x, a.want[0], 4 * 20 * 256);
+	for (t = 0; quant && t < 20; t++)
+		mk.act_quant(&b.in, t, b.x + t * 256);
+	products(&b, true);
+	b.p.x = a.p.out[0];
+	n += cu_launch_mul(&l[n], &a.p, &chip);
+	q = (struct cu_quant){ a.p.out[0], (void *)(uintptr_t)b.p.act, 256,
+			       20 };
+	if (quant)
+		n += cu_launch_quant(&l[n], &q, &chip);
+	n += cu_launch_mul(&l[n], &b.p, &chip);
+	ck_assert_int_eq(n, 2 + quant);
+	ck_assert(l[n - 1].pdl);
+	cuda_run(l, n);
+	dev_same(b.p.out[0], b.want[0], 20 * 48, "the second");
+}
+END_TEST
+
+START_TEST(refused)
+{
+	struct cu_chip h100 = { .cc = 90, .sms = 132, .smem = 232448 };
+	struct cu_mul good = { .m = { { .rows = 48,
+					.cols = 256,
+					.fmt = FMT_Q4_K } },
+			       .n = 9,
+			       .n_mats = 1,
+			       .in = CU_IN_ACT },
+		      p = good;
+	struct cu_launch l[CU_MATS];
+
+	ck_assert_int_eq(cu_launch_mul(l, &p, &h100), 1);
+	p.in = CU_IN_FLOAT;
+	ck_assert_int_eq(cu_launch_mul(l, &p, &h100), -ENOTSUP);
+	p.m[0].fmt = FMT_F16;
+	ck_assert_int_eq(cu_launch_mul(l, &p, &h100), 1);
+	p.in = CU_IN_ACT;
+	ck_assert_int_eq(cu_launch_mul(l, &p, &h100), -ENOTSUP);
+	p = good;
+	p.glu = 1;
+	ck_assert_int_eq(cu_launch_mul(l, &p, &h100), -ENOTSUP);
+	p = good;
+	p.m[0].cols = 288;
+	ck_assert_int_eq(cu_launch_mul(l, &p, &h100), -ENOTSUP);
+	p = good;
+	h100.smem = 4096;
+	ck_assert_int_eq(cu_launch_mul(l, &p, &h100), -ENOTSUP);
+	p.m[0].fmt = FMT_F32;
+	p.in = CU_IN_FLOAT;
+	ck_assert_int_eq(cu_launch_mul(l, &p, &h100), -ENOTSUP);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("cuda mm");
 	TCase *t = tcase_create("mm");
 
 	tcase_set_timeout(t, 120);
-	tcase_add_loop_test(t, formats, FMT_Q4_0, FMT_N);
+	tcase_add_loop_test(t, formats, 0, FMT_N);
 	tcase_add_loop_test(t, wide_tiles, FMT_Q4_0, FMT_N);
+	tcase_add_loop_test(t, three, 0, 2);
+	tcase_add_loop_test(t, one_after_the_other, 0, 4);
+	tcase_add_test(t, refused);
 	suite_add_tcase(s, t);
 	return cuda_main(s);
 }

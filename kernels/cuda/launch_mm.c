@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* launch_mm.c - geometry of the products for many tokens, mm.cu. */
+/* launch_mm.c - geometry of the products for many tokens, mm.cu and mmf.cu. */
 #include <errno.h>
 
 #include "../shape.h"
@@ -26,7 +26,7 @@ static const struct tile {
 };
 
 static const uint16_t kernels[FMT_N][SHAPE_N] = {
-#define FLOAT_FMT(id, ggml, bytes, to, from)
+#define FLOAT_FMT(id, ggml, bytes, to, from) [FMT_##id] = { CU_mmf_##id },
 #define QUANT_FMT(id, ggml, x, block, lo, hi, group, kind) \
 	[FMT_##id] = { CU_mm_wide_##x, CU_mm_slim_##x },
 #include "../quant.def"
@@ -89,6 +89,21 @@ static int quantised(struct cu_launch *l, const struct cu_chip *chip)
 	return 0;
 }
 
+static int floats(struct cu_launch *l, const struct cu_chip *chip)
+{
+	const struct cu_mat *m = &l->p.mul.m[0];
+
+	l->kernel = kernels[m->fmt][0];
+	l->grid[0] = up(l->p.mul.n, MMF_TOKENS);
+	l->grid[1] = up(m->rows, MMF_ROWS);
+	l->block = MMF_THREADS;
+	l->smem = MMF_STAGES * MMF_STAGE_BYTES(fmt_info[m->fmt].bytes);
+	if (l->p.mul.in != CU_IN_FLOAT || m->cols % MMF_COLS ||
+	    l->smem > chip->smem || l->grid[1] > UINT16_MAX)
+		return -ENOTSUP;
+	return 0;
+}
+
 int cu_launch_mm(struct cu_launch *l, const struct cu_mul *p,
 		 const struct cu_chip *chip)
 {
@@ -107,9 +122,9 @@ int cu_launch_mm(struct cu_launch *l, const struct cu_mul *p,
 		l[i].p.mul.m[0] = p->m[i];
 		l[i].p.mul.bias[0] = p->bias[i];
 		l[i].p.mul.out[0] = p->out[i];
-		if (!mat_wants_q8((enum fmt)p->m[i].fmt))
-			return -ENOTSUP;
-		rc = quantised(&l[i], chip);
+		rc = mat_wants_q8((enum fmt)p->m[i].fmt)
+			     ? quantised(&l[i], chip)
+			     : floats(&l[i], chip);
 		if (rc)
 			return rc;
 	}

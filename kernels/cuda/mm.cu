@@ -28,8 +28,7 @@
  * t read 16 bytes each, 2 * WN words apart: after each 32 words 4 are left out.
  * Factors of the eight g lie side by side.
  */
-#include "mm.h"
-#include "panel.cuh"
+#include "mm.cuh"
 
 #define SUM_ZERO 0x4b400000 /* 1.5 * 2^23 */
 
@@ -399,16 +398,9 @@ DEV void store(const float acc[T::mt][T::wn][4], const struct cu_mul &p)
 	for (int i = 0; i < T::mt * T::wn * 4; i++) {
 		uint32_t row = row0 + i / (T::wn * 4) * 16 + (i / 2 & 1) * 8;
 		uint32_t tok = tok0 + i / 4 % T::wn * 2 + (i & 1);
-		float v = acc[i / 4 / T::wn][i / 4 % T::wn][i % 4];
-		float *out = p.out[0] + (size_t)tok * rows + row;
 
-		if (row >= rows || tok >= p.n)
-			continue;
-		if (p.add)
-			v = __fadd_rn(*out, v);
-		if (p.bias[0])
-			v = __fadd_rn(v, p.bias[0][row]);
-		*out = v;
+		put(p, rows, tok, row,
+		    acc[i / 4 / T::wn][i / 4 % T::wn][i % 4]);
 	}
 }
 

@@ -42,4 +42,14 @@
 #define MM_FACTOR_BYTES(panels, kb, g, min) \
 	((kb) * (g) * (panels)*64 * ((min) ? 2 : 1))
 
+/* Products of float matrices: a tile, columns of a stage, stages; a stage has
+ * weights, and the input as [cols][tokens and a gap]. */
+#define MMF_THREADS 256
+#define MMF_ROWS    64
+#define MMF_TOKENS  64
+#define MMF_COLS    32
+#define MMF_STAGES  3
+#define MMF_STAGE_BYTES(bytes) \
+	(MMF_COLS * (MMF_ROWS * (bytes) + (MMF_TOKENS + 4) * 4))
+
 #endif
