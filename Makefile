@@ -144,7 +144,7 @@ check-vm-long: deps-test ## the module on a debug kernel, built on first use
 	$(Q)O=$(O) tests/run.sh vm-long
 check-gpu: all bins-tests ## kernels, sanitizers and the daemon on a GPU
 	$(Q)O=$(O) tests/gpu/check.sh
-gpu-kit: all bins-tests ## what check-gpu runs, for a machine with a driver alone
+gpu-kit: all bins-tests ## what check-gpu and bench-gpu run, packed for another machine
 	$(Q)O=$(O) tests/gpu/kit.sh
 check-fuzz: fuzz ## each fuzz target for a minute
 	$(Q)O=$(O) tests/run.sh fuzz
@@ -164,6 +164,8 @@ bench-peers: deps all ## decode and prefill beside llama.cpp (PEER=DIR)
 	$(Q)O=$(O) PEER="$(PEER)" tests/bench-peers.sh
 bench-load: all $(O)/tests/t_read $(O)/tests/t_hash ## loads from a cold cache beside plain reading
 	$(Q)O=$(O) tests/bench-load.sh
+bench-gpu: all $(O)/tests/t_mkgguf ## a GPU, and models on it beside llama.cpp (PEER=DIR)
+	$(Q)O=$(O) PEER="$(PEER)" tests/gpu/bench.sh
 bench-ipc: all $(O)/tests/t_mkgguf ## rings beside a unix socket
 	$(Q)O=$(O) tests/bench-ipc.sh
 
@@ -323,7 +325,7 @@ uninstall: ## remove what install put there
 .PHONY: all run kmod check check-long bench deps deps-test help check-unit check-kernels \
 	check-cuda check-gpu gpu-kit \
 	check-e2e check-vm check-vm-long check-fuzz check-san check-san-in \
-	check-install check-parity check-bits bench-peers bench-load bench-ipc fmt fmt-check lint clean bins-tests \
+	check-install check-parity check-bits bench-peers bench-load bench-gpu bench-ipc fmt fmt-check lint clean bins-tests \
 	fuzz install uninstall FORCE
 .SECONDARY:
 -include $(shell find $(O) -path $(O)/vm -prune -o -name '*.d' -print 2>/dev/null)

@@ -71,3 +71,16 @@ CUDASIM_FAIL=cuMemcpyDtoH#3:INVALID_VALUE check '^chip/check_cuda_vec' &&
 grep -q '^failed: chip/check_cuda_vec' "$t/out" || fail "$(cat "$t/out")"
 CUDASIM_FAIL=cuInit#1:NO_DEVICE check . || fail "no GPU, and no exit 0"
 grep -q '^0 passed, 0 failed, 1 skipped' "$t/out" || fail "no GPU, and no skip"
+
+# ---- tests/gpu/bench.sh
+HEARTH_CUDA=$sim/libcuda.so.1 tests/gpu/bench.sh >"$t/out" 2>"$t/why" ||
+	fail "bench.sh: $(cat "$t/why")"
+for row in 'device memory, read' 'tiny-1.gguf | decode' 'tiny-1.gguf | prefill 8' \
+	'tiny-1.gguf | batch 2'; do
+	grep -q "^| $row | ran |" "$t/out" || fail "bench.sh: $row: $(cat "$t/out")"
+done
+tail -n 3 "$t/out" | grep -q '^| tiny-1.gguf | .* | ran, ran, ran |' ||
+	fail "bench.sh: no swaps: $(cat "$t/out")"
+if grep -E '\| [0-9.]+( [GMm]| us)' "$t/out"; then
+	fail "bench.sh prints figures of a simulator"
+fi

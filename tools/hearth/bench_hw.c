@@ -125,7 +125,7 @@ static double best_of(const uint8_t *p, unsigned n)
 	int i;
 
 	for (i = 0; i < 3; i++) {
-		v = measure(p, n, 200);
+		v = measure(p, n, 100);
 		best = v > best ? v : best;
 	}
 	return best;
