@@ -129,6 +129,11 @@ static int auto_step(struct backend_model *m, struct batch *b)
 	return m->on->ops->step(m->m, b);
 }
 
+static int auto_logits(struct backend_model *m, uint32_t row, const float **x)
+{
+	return m->on->ops->logits(m->m, row, x);
+}
+
 const struct backend_ops backend_auto = {
 	.name = "auto",
 	.device = auto_device,
@@ -141,4 +146,5 @@ const struct backend_ops backend_auto = {
 	.info = auto_info,
 	.kv_alloc = auto_kv_alloc,
 	.step = auto_step,
+	.logits = auto_logits,
 };

@@ -130,14 +130,32 @@ static void same(const float *got, const float *want, size_t n,
 				     (double)want[i], b->n_tokens, b->n_out);
 }
 
+/* A row in short, and all of it when it is asked for. */
+static void same_row(struct rig *r, const struct batch *b, uint32_t row,
+		     const struct top_row *top)
+{
+	const uint32_t n = r->t.hp.n_vocab;
+	const float *want = b->logits + (size_t)row * n, *x;
+	struct top_row short_of;
+
+	top_row(&short_of, want, n);
+	ck_assert_mem_eq(top, &short_of, sizeof(short_of));
+	ck_assert_int_eq(r->gpu.ops->logits(r->gpu.m, row, &x), 0);
+	same(x, want, n, "logit", b);
+}
+
 static void step(struct rig *r, struct batch *b)
 {
 	struct batch g = *b;
+	uint32_t i;
 
 	ck_assert_int_eq(r->cpu.ops->step(r->cpu.m, b), 0);
 	ck_assert_int_eq(r->gpu.ops->step(r->gpu.m, &g), 0);
-	same(g.logits, b->logits, (size_t)b->n_logits * r->t.hp.n_vocab,
-	     "logit", b);
+	ck_assert_ptr_null(g.logits);
+	for (i = b->n_logits; i-- > 0;)
+		same_row(r, b, i, g.top + i);
+	ck_assert_int_eq(r->gpu.ops->logits(r->gpu.m, b->n_logits, NULL),
+			 -EINVAL);
 	same(g.hidden, b->hidden, (size_t)b->n_out * r->t.hp.n_embd, "hidden",
 	     b);
 }
@@ -400,6 +418,7 @@ static const char *const losses[] = {
 	"cuLaunchKernelEx#3:OUT_OF_MEMORY",
 	"cuEventRecord#3:ILLEGAL_ADDRESS",
 	"cuGraphInstantiateWithFlags#1:INVALID_VALUE",
+	"cuMemcpyDtoHAsync#3:lost", /* two are of the graph */
 };
 
 /* Whatever fails in a step: the device is done with, and the rest can be
@@ -407,6 +426,7 @@ static const char *const losses[] = {
 START_TEST(lost)
 {
 	struct image_hparams hp = tiny_hparams(ARCH_llama);
+	const float *x;
 	struct work w;
 	struct rig r;
 	int i, rc = 0;
@@ -421,6 +441,8 @@ START_TEST(lost)
 		work_init(&w);
 		add(&r, &w, 0, 1, 1);
 		rc = r.gpu.ops->step(r.gpu.m, &w.b);
+		if (!rc)
+			rc = r.gpu.ops->logits(r.gpu.m, 0, &x);
 	}
 	ck_assert_int_eq(rc, -ENODEV);
 	rig_close(&r);

@@ -290,7 +290,7 @@ static int pinned_new(struct cu_dev *d, uint64_t bytes, void **p)
 static int load_device(struct cu_dev *d, struct backend_model *m)
 {
 	const struct backend_conf *c = &m->plan.conf;
-	uint64_t logits = (uint64_t)c->max_out * m->plan.hp.n_vocab;
+	uint64_t top = c->max_out * sizeof(struct top_row) / sizeof(float);
 	uint64_t hidden = (uint64_t)c->max_out * m->plan.hp.n_embd;
 	void *p = NULL;
 	int rc;
@@ -307,8 +307,9 @@ static int load_device(struct cu_dev *d, struct backend_model *m)
 			       m->plan.scratch_bytes);
 	if (!rc)
 		rc = cu_event_new(d, &m->done, false);
-	m->hidden = logits;
-	m->out_bytes = (logits + hidden) * sizeof(float);
+	m->hidden = top;
+	m->row = top + hidden;
+	m->out_bytes = (m->row + m->plan.hp.n_vocab) * sizeof(float);
 	if (!rc)
 		rc = pinned_new(d, m->out_bytes, &p);
 	if (rc)
@@ -452,4 +453,5 @@ const struct backend_ops backend_cuda = {
 	.info = be_info,
 	.kv_alloc = be_kv_alloc,
 	.step = cuda_step,
+	.logits = cuda_logits,
 };

@@ -12,6 +12,7 @@
 #include <pthread.h>
 
 #include "../../kernels/cuda/launch.h"
+#include "../../kernels/top.h"
 #include "../../kernels/vec.h"
 #include "../weights.h"
 #include "device.h"
@@ -24,6 +25,7 @@ struct act_block;
  * @reg, @act: where a register's floats and its quantised rows begin in the
  *         scratch memory; CUDA_NOWHERE: no one needs them
  * @rope:  tables that are used
+ * @top, @top_part: likewise, of struct cu_top
  * @scratch_bytes: registers, for whatever context
  */
 struct cuda_plan {
@@ -34,6 +36,8 @@ struct cuda_plan {
 	uint64_t reg[TAPE_REG_N];
 	uint64_t act[TAPE_REG_N];
 	bool rope[TAPE_ROPE_N];
+	uint64_t top;
+	uint64_t top_part;
 	uint64_t scratch_bytes;
 };
 
@@ -45,6 +49,7 @@ struct cuda_plan {
  * @spans:  of attention, at most
  * @cos, @sin: rotation tables, float[n_pos][n_rope]
  * @part, @ticket: see struct cu_attn
+ * @top_ticket: see struct cu_top
  * @in:     a step's input, uploaded in one piece: first what has a fixed size,
  *          then the block tables, of which only the used ones travel
  * @in_bytes: of all of it
@@ -57,6 +62,7 @@ struct cuda_context {
 	uint64_t part;
 	uint64_t ticket;
 	uint64_t ticket_bytes;
+	uint64_t top_ticket;
 	uint64_t in;
 	uint64_t in_bytes;
 	uint64_t tokens; /* these are offsets in the input */
@@ -123,8 +129,10 @@ struct backend {
  * struct backend_model - a loaded model
  * @w:       pointers are the device's
  * @weights, @scratch, @kv, @context: its memory on the device
- * @in:      a step's input before it is uploaded, pinned; @out: its logits,
- *           then its hidden states, likewise; @hidden: where those begin
+ * @in:      a step's input before it is uploaded, pinned; @out: its rows in
+ *           short, its hidden states, and a row of logits, likewise; @hidden,
+ *           @row: where those begin, in floats
+ * @n_rows:  with logits, of the last step
  * @rope_host: rows of the rotation tables on their way up, pinned
  * @n_rope_pos: positions whose rows are up
  * @kv_left: bytes that were free for a cache when it had been loaded
@@ -144,6 +152,8 @@ struct backend_model {
 	float *out;
 	uint64_t out_bytes;
 	uint64_t hidden;
+	uint64_t row;
+	uint32_t n_rows;
 	float *rope_host;
 	double *inv_freq[TAPE_ROPE_N];
 	uint64_t kv_left;
@@ -165,6 +175,7 @@ int cuda_list(const struct backend_model *m, const struct cuda_key *key,
 /* step.c */
 #define CUDA_ROPE_ROWS 256 /* that are computed at a time */
 int cuda_step(struct backend_model *m, struct batch *b);
+int cuda_logits(struct backend_model *m, uint32_t row, const float **x);
 uint64_t cuda_rope_host_bytes(const struct cuda_plan *p);
 
 #endif

@@ -28,9 +28,14 @@ struct lister {
 	int err;
 };
 
+static void *scratch(const struct lister *s, uint64_t off)
+{
+	return (void *)(uintptr_t)(s->m->scratch.at + off);
+}
+
 static float *reg(const struct lister *s, uint32_t r)
 {
-	return (float *)(uintptr_t)(s->m->scratch.at + s->p->reg[r]);
+	return scratch(s, s->p->reg[r]);
 }
 
 /* Its quantised rows, if anyone reads them. */
@@ -38,7 +43,7 @@ static struct act_block *act(const struct lister *s, uint32_t r)
 {
 	if (!(s->p->wants[r] & WANT_Q8))
 		return NULL;
-	return (struct act_block *)(uintptr_t)(s->m->scratch.at + s->p->act[r]);
+	return scratch(s, s->p->act[r]);
 }
 
 /* Its floats, if it has any. */
@@ -364,6 +369,21 @@ static void gather(struct lister *s, const struct tape_op *o)
 	take(s, cu_launch_gather(next(s), &g, &s->m->be->chip));
 }
 
+/* What leaves the device of most rows of logits. */
+static void top(struct lister *s)
+{
+	struct cu_top t = {
+		.x = reg(s, TAPE_L),
+		.out = scratch(s, s->p->top),
+		.part = scratch(s, s->p->top_part),
+		.ticket = context(s, s->m->ctx.top_ticket),
+		.width = s->p->tape.width[TAPE_L],
+		.n = s->rows,
+	};
+
+	take(s, cu_launch_top(next(s), &t, &s->m->be->chip));
+}
+
 /* Return: how many ops of the tape it was. */
 static uint32_t one(struct lister *s, uint32_t i)
 {
@@ -413,5 +433,7 @@ int cuda_list(const struct backend_model *m, const struct cuda_key *key,
 			break;
 		i += one(&s, i);
 	}
+	if (!s.err && i && s.rows && s.p->tape.ops[i - 1].kind == TAPE_LOGITS)
+		top(&s);
 	return s.err ? s.err : s.n;
 }

@@ -98,6 +98,11 @@ int cuda_plan_build(struct cuda_plan *p, const struct image *im,
 					  rows * (width / ACT_BLOCK) *
 						  sizeof(struct act_block));
 	}
+	width = p->tape.width[TAPE_L];
+	rows = width ? max_rows(conf, TAPE_L) : 0;
+	p->top = carve(&p->scratch_bytes, rows * sizeof(struct top_row));
+	p->top_part = carve(&p->scratch_bytes,
+			    rows * CU_TOP_PART(width) * sizeof(uint64_t));
 	return 0;
 }
 
@@ -130,6 +135,7 @@ void cuda_plan_context(const struct cuda_plan *p, uint32_t n_blocks,
 					 CU_PART(hp->head_dim) * sizeof(float));
 	c->ticket_bytes = few * hp->n_head_kv * sizeof(uint32_t);
 	c->ticket = carve(&c->bytes, c->ticket_bytes);
+	c->top_ticket = carve(&c->bytes, conf->max_out * sizeof(uint32_t));
 	c->tokens = carve(&c->in_bytes, conf->max_tokens * sizeof(uint32_t));
 	c->pos = carve(&c->in_bytes, conf->max_tokens * sizeof(uint32_t));
 	c->table = carve(&c->in_bytes, conf->max_tokens * sizeof(uint32_t));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * step.c - a batch on the device: its input goes up in one copy, its launches
- * follow, logits and hidden states come back into pinned memory.
+ * follow, logits in short and hidden states come back into pinned memory. All of
+ * a row of logits only does if it is asked for.
  *
  * A step of few tokens is a graph, captured the first time that so many come:
  * what differs from one to the next is in the input. Whatever fails here leaves
@@ -153,20 +154,22 @@ static int launch(struct backend_model *m, struct cu_launch *l)
 	return cu_run(d, &run, d->compute, params);
 }
 
-static int get_rows(struct backend_model *m, uint32_t reg, uint32_t rows,
-		    float *to)
+static int get(struct backend_model *m, uint64_t from, uint64_t bytes,
+	       float *to)
 {
-	const struct cuda_plan *p = &m->plan;
 	struct cu_dev *d = &m->be->dev;
 
-	if (!rows)
+	if (!bytes)
 		return 0;
 	return CU(d,
-		  cuMemcpyDtoHAsync(to, m->scratch.at + p->reg[reg],
-				    (uint64_t)rows * p->tape.width[reg] *
-					    sizeof(float),
+		  cuMemcpyDtoHAsync(to, m->scratch.at + from, bytes,
 				    d->compute),
 		  "results of a step");
+}
+
+static uint64_t row_bytes(const struct backend_model *m, uint32_t reg)
+{
+	return m->plan.tape.width[reg] * sizeof(float);
 }
 
 /* All of a step, or all that a graph of it keeps. */
@@ -183,9 +186,11 @@ static int submit(struct backend_model *m, const struct cuda_key *key,
 	for (i = 0; i < n && !rc; i++)
 		rc = launch(m, &m->list[i]);
 	if (!rc)
-		rc = get_rows(m, TAPE_L, key->n_logits, m->out);
+		rc = get(m, m->plan.top, key->n_logits * sizeof(struct top_row),
+			 m->out);
 	if (!rc)
-		rc = get_rows(m, TAPE_E, key->n_out, m->out + m->hidden);
+		rc = get(m, m->plan.reg[TAPE_E],
+			 key->n_out * row_bytes(m, TAPE_E), m->out + m->hidden);
 	return rc;
 }
 
@@ -320,7 +325,28 @@ int cuda_step(struct backend_model *m, struct batch *b)
 		log_warnx("cuda: step: %s", be->dev.why);
 		return -ENODEV;
 	}
-	b->logits = m->out;
+	m->n_rows = b->n_logits;
+	b->logits = NULL;
+	b->top = (const struct top_row *)m->out;
 	b->hidden = m->out + m->hidden;
+	return 0;
+}
+
+int cuda_logits(struct backend_model *m, uint32_t row, const float **x)
+{
+	uint64_t bytes = row_bytes(m, TAPE_L);
+	int rc;
+
+	if (row >= m->n_rows)
+		return -EINVAL;
+	backend_beat(&m->be->dev.conf);
+	rc = get(m, m->plan.reg[TAPE_L] + row * bytes, bytes, m->out + m->row);
+	if (!rc)
+		rc = settle(m, "a row of logits");
+	if (rc) {
+		log_warnx("cuda: logits: %s", m->be->dev.why);
+		return -ENODEV;
+	}
+	*x = m->out + m->row;
 	return 0;
 }

@@ -15,11 +15,20 @@ for m in "${models[@]}"; do
 	chmod 644 "$t/$m.gguf"
 done
 
-# ask MODEL TOKENS: with the probabilities, so that a wrong bit shows
+# ask MODEL TOKENS: with the probabilities, so that a wrong bit shows; HOW: it
+# is sampled
 ask() {
-	timeout 120 "$O/hearth" run "$t/$1.gguf" --raw --greedy --ignore-eos \
-		--no-stats --logprobs -n "$2" "To be, or not" 2>"$t/err"
+	# shellcheck disable=SC2086 # options
+	timeout 120 "$O/hearth" run "$t/$1.gguf" --raw ${HOW:---greedy} \
+		--ignore-eos --no-stats --logprobs -n "$2" "To be, or not" \
+		2>"$t/err"
 }
+# What its first candidates are enough for, and what takes all logits.
+rest="--top-p 1 --min-p 0"
+ways=("--seed 5 --temp 0.8" "--seed 6 --temp 0.1 --top-k 0 --top-p 0.5 --min-p 0"
+	"--seed 7 --temp 1.5 --top-k 0 --top-p 1 --min-p 0.2"
+	"--seed 8 --temp 2 --top-k 0 $rest" "--seed 9 --temp 1 --top-k 65 $rest"
+	"--seed 10 --temp 1 --repeat-penalty 1.5")
 logged() { grep -q -- "$1" "$t/log"; }
 # gpu ARGUMENTS...: a daemon on a machine with a GPU; PLAN: what fails there
 gpu() {
@@ -45,6 +54,9 @@ given() {
 start -o backend=cpu
 for m in "${models[@]}"; do ask "$m" 4 >"$t/$m.4" || fail "$m: $(cat "$t/err")"; done
 ask llama 12 >"$t/llama.12" || fail "llama: $(cat "$t/err")"
+for i in "${!ways[@]}"; do
+	HOW=${ways[i]} ask llama 5 >"$t/way.$i" || fail "$(cat "$t/err")"
+done
 stop
 
 # no driver: the CPU, and one line says why; or one error
@@ -69,6 +81,10 @@ fi
 gpu -o backend=cuda -o watchdog-ms=60000
 till 20 logged 'backend: cuda, cudasim' || fail "the log does not say which GPU"
 for m in "${models[@]}"; do same "$m" 4 "on the GPU"; done
+for i in "${!ways[@]}"; do
+	HOW=${ways[i]} ask llama 5 >"$t/got" || fail "$(cat "$t/err")"
+	cmp -s "$t/got" "$t/way.$i" || fail "${ways[i]}: another answer"
+done
 "$O/hearth" ps 2>/dev/null | grep -q 'cuda' || fail "ps does not say cuda"
 ask llama 12 >"$t/got" &
 client=$!
