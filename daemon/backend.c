@@ -8,14 +8,27 @@
 
 #include "../kernels/vec.h"
 
-const struct backend_ops *backend_find(const char *name)
+void backend_info_add(struct backend_info *to, const struct backend_info *from)
 {
-	size_t i;
+	to->weight_bytes += from->weight_bytes;
+	to->scratch_bytes += from->scratch_bytes;
+	to->kv_block_bytes += from->kv_block_bytes;
+	to->own_bytes += from->own_bytes;
+	to->own_block_bytes += from->own_block_bytes;
+	to->kv_budget += from->kv_budget;
+}
 
-	for (i = 0; backends[i]; i++)
-		if (!strcmp(backends[i]->name, name))
-			return backends[i];
-	return NULL;
+#define SPARE_ROWS 32 /* of output, for embeddings beside answers */
+
+void backend_conf_size(struct backend_conf *bc, uint64_t step_tokens,
+		       uint64_t max_batch)
+{
+	bc->max_seqs = max_batch ? (uint32_t)max_batch : 1;
+	bc->max_tokens = (uint32_t)step_tokens;
+	/* A step in which everybody generates has room for prompts too. */
+	if (bc->max_tokens < bc->max_seqs + KV_BLOCK)
+		bc->max_tokens = bc->max_seqs + KV_BLOCK;
+	bc->max_out = bc->max_seqs + SPARE_ROWS;
 }
 
 int backend_check_model(const struct image_hparams *hp, char why[160])

@@ -33,6 +33,8 @@ struct top_row;
  * @token_us:   oracle: how long each token of a step takes
  * @gpu:        CUDA: index, UUID or PCI address; NULL or "": the first that
  *              will do
+ * @gpu_layers: auto: so many of the last layers are the GPU's; negative: as
+ *              many as fit
  * @beat:       counted up now and then in a step, so that a watchdog sees it
  *              is alive; NULL: nobody looks
  * @device:     not 0 while a device that is not the CPU is used: its failures
@@ -48,6 +50,7 @@ struct backend_conf {
 	uint32_t spin_us;
 	uint32_t token_us;
 	const char *gpu;
+	int32_t gpu_layers;
 	_Atomic uint64_t *beat;
 	_Atomic uint64_t *device;
 	char *why; /* [160] */
@@ -60,6 +63,18 @@ static inline void backend_beat(const struct backend_conf *conf)
 }
 
 #define BACKEND_LAYOUT 24 /* name of a layout with its NUL: "cpu-panel16-1" */
+
+/**
+ * struct backend_part - consecutive layers of a model
+ * [@layer0, @layer1). What is before the first layer goes with it, and what is
+ * after the last one with that.
+ * @n_ctx: a context there should be room for, 0: whichever
+ */
+struct backend_part {
+	uint32_t layer0;
+	uint32_t layer1;
+	uint32_t n_ctx;
+};
 
 /**
  * struct backend_piece - bytes of a file that are packed in one go
@@ -104,13 +119,17 @@ struct backend_progress {
  * @weight_bytes:   weights as the backend holds them
  * @scratch_bytes:  registers and everything else a step needs
  * @kv_block_bytes: one block of KV_BLOCK positions, all layers
- * @kv_budget:      bytes that its blocks may take of a memory of the backend's
- *                  own; 0: they, and all of it, are in the host's
+ * @own_bytes:      of weights and scratch, what is in a memory of the backend's
+ *                  own; the rest is in the host's
+ * @own_block_bytes: of a block, likewise
+ * @kv_budget:      bytes that blocks may take of that memory
  */
 struct backend_info {
 	uint64_t weight_bytes;
 	uint64_t scratch_bytes;
 	uint64_t kv_block_bytes;
+	uint64_t own_bytes;
+	uint64_t own_block_bytes;
 	uint64_t kv_budget;
 	char text[32]; /* "cpu avx512 x2" */
 };
@@ -136,11 +155,14 @@ struct batch_seq {
  * @seqs:     n_seqs, in order, covering all tokens
  * @out_rows: n_out indices of tokens whose final hidden state is wanted; the
  *            first n_logits of them also want logits
+ * @x:        float[n_tokens][n_embd]: residual rows between parts of a model;
+ *            whoever has both parts has the memory
  * @logits:   set by step(): float[n_logits][n_vocab], the backend's memory,
  *            valid until its next step; NULL: its logits() has them
  * @top:      set by step(): n_logits of kernels/top.h, likewise; NULL: it has
  *            nothing but @logits
- * @hidden:   set by step(): float[n_out][n_embd], likewise
+ * @hidden:   set by step(): float[n_out][n_embd], likewise. A part without
+ *            the head sets neither
  */
 struct batch {
 	uint32_t n_tokens;
@@ -150,6 +172,7 @@ struct batch {
 	uint32_t *tokens;
 	struct batch_seq *seqs;
 	uint32_t *out_rows;
+	float *x;
 	const float *logits;
 	const struct top_row *top;
 	const float *hidden;
@@ -163,8 +186,11 @@ struct batch {
  * @lay_out:  a function of the image alone: no CPU level, no thread count
  * @pack:     check and place a piece's bytes; any thread, any order. -EBADMSG
  *            with tensor, file and offset in @why
+ * @split:    the first of the layers that, all to the last, fit into a memory
+ *            of the backend's own; -ENOMEM: none does. NULL: it has none
  * @load:     map an object that was filled before, read-only; reads no file.
- *            @object is borrowed, @bytes of weights are at its start. -ENODEV:
+ *            @part NULL: all layers. @object is borrowed, @bytes of weights
+ *            are at its start. -ENODEV:
  *            the device is gone, as for step()
  * @unload:   waits for nothing: the engine stepped it last
  * @info:     sizes of a loaded model
@@ -185,8 +211,11 @@ struct backend_ops {
 		       char why[160]);
 	int (*pack)(const struct image *im, const struct backend_piece *p,
 		    const void *src, void *object, char why[160]);
-	int (*load)(struct backend *be, const struct image *im, int object,
-		    uint64_t bytes, struct backend_model **m, char why[160]);
+	int (*split)(struct backend *be, const struct image *im, uint32_t n_ctx,
+		     uint32_t *layer0, char why[160]);
+	int (*load)(struct backend *be, const struct image *im,
+		    const struct backend_part *part, int object, uint64_t bytes,
+		    struct backend_model **m, char why[160]);
 	void (*unload)(struct backend *be, struct backend_model *m);
 	void (*info)(const struct backend_model *m, struct backend_info *info);
 	int (*kv_alloc)(struct backend_model *m, uint32_t n_blocks);
@@ -206,12 +235,24 @@ static inline size_t kv_block_elems(const struct image_hparams *hp)
 	return kv_head_elems(hp) * hp->n_head_kv * hp->n_layer;
 }
 
+/* What two parts of a model take. One of them has no memory of its own. */
+void backend_info_add(struct backend_info *to, const struct backend_info *from);
+
+/* How large steps may be, from the engine's options. */
+void backend_conf_size(struct backend_conf *bc, uint64_t step_tokens,
+		       uint64_t max_batch);
+
 /* Can attention take such heads? */
 int backend_check_model(const struct image_hparams *hp, char why[160]);
 
 /* Is a batch what it must be: 0 or -EINVAL. */
 int backend_check_batch(const struct batch *b, const struct backend_conf *c,
 			uint32_t n_blocks, uint32_t n_vocab);
+
+/* What the CPU would say about a model, without one. @part NULL: all layers. */
+int backend_cpu_measure(struct backend_info *info, const struct image *im,
+			const struct backend_part *part,
+			const struct backend_conf *conf, char why[160]);
 
 extern const struct backend_ops backend_auto;
 extern const struct backend_ops backend_cpu;

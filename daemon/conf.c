@@ -25,6 +25,7 @@ enum conf_type {
 	CONF_TEXT,
 	CONF_BACKEND, /* text, one of backends[] */
 	CONF_GPU,     /* text, how a GPU is named */
+	CONF_LAYERS,  /* text, "auto" or a number */
 	CONF_CPU,     /* text, a CPU level */
 	CONF_POOL,    /* text, "auto" or one of pool_names[] */
 };
@@ -68,11 +69,12 @@ static const struct conf_row rows[] = {
 	TEXT("user", CONF_TEXT, user, "hearth", "user of engine and parser when started as root"),
 	TEXT("backend", CONF_BACKEND, backend, "auto", "what computes: auto, cuda, cpu or oracle"),
 	TEXT("gpu", CONF_GPU, gpu, "", "the GPU to use: index, UUID or PCI address"),
+	TEXT("gpu-layers", CONF_LAYERS, gpu_layers, "auto", "layers of a model on the GPU: a number, or auto for as many as fit"),
 	TEXT("cpu-mask", CONF_CPU, cpu_mask, "", "highest CPU level to use"),
 	NUM("threads", threads, 0, 1024, 0, "", "threads that compute, 0: one a core"),
 	NUM("spin-us", spin_us, 0, 10000, 50, "us", "how long to poll for more work before sleeping"),
-	NUM("step-tokens", step_tokens, 1, 65536, 512, "tokens", "token budget of a step"),
-	NUM("max-batch", max_batch, 1, 1024, 32, "", "sequences in a step"),
+	NUM("step-tokens", step_tokens, 1, 65536, CONF_STEP_TOKENS, "tokens", "token budget of a step"),
+	NUM("max-batch", max_batch, 1, 1024, CONF_MAX_BATCH, "", "sequences in a step"),
 	BYTES("kv-bytes", kv_bytes, 0, 64 * TB, 0, "KV cache of a model, 0: by free memory"),
 	BYTES("mem-bytes", mem_bytes, 0, 64 * TB, 0, "weights and KV caches of all models, 0: by free memory"),
 	NUM("oracle-us", oracle_us, 0, 1000000, 0, "us", "oracle backend: time a token takes"),
@@ -229,6 +231,11 @@ static int check_text(const struct conf_row *r, const char *value,
 		return say_why(why, -EINVAL,
 			       "%s: no index, UUID or PCI address (%.40s)",
 			       r->name, value);
+	if (r->type == CONF_LAYERS && strcmp(value, "auto") &&
+	    (!*value || value[strspn(value, "0123456789")]))
+		return say_why(why, -EINVAL,
+			       "%s: neither auto nor a number (%.40s)", r->name,
+			       value);
 	if (r->type == CONF_CPU && value[0] && cpu_level_parse(value) < 0)
 		return say_why(why, -EINVAL, "%s: no such CPU level (%.40s)",
 			       r->name, value);

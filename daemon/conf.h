@@ -11,16 +11,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CONF_STEP_TOKENS 512
+#define CONF_MAX_BATCH	 32
+/* Such a part of the host's free memory is for everybody else. */
+#define CONF_RESERVE 16
+
 struct conf {
 	/* where */
 	char socket[108];
 	char user[64]; /* engine and parser run as this user when root */
 	uint32_t socket_mode;
 	/* engine */
-	char backend[32];  /* "auto", "cuda", "cpu", "oracle" */
-	char gpu[48];	   /* index, UUID or PCI address; "": the first */
-	char cpu_mask[16]; /* highest CPU level: "c", "avx2", ...; "" is all */
-	uint64_t threads;  /* 0: one a core */
+	char backend[32];   /* "auto", "cuda", "cpu", "oracle" */
+	char gpu[48];	    /* index, UUID or PCI address; "": the first */
+	char gpu_layers[8]; /* "auto" or a number */
+	char cpu_mask[16];  /* highest CPU level: "c", "avx2", ...; "" is all */
+	uint64_t threads;   /* 0: one a core */
 	uint64_t spin_us;
 	uint64_t step_tokens; /* token budget of a step */
 	uint64_t max_batch;   /* sequences in a step */

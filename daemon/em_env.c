@@ -86,7 +86,7 @@ static uint64_t mem_free(struct em *em)
 	if (!p || sscanf(p, "MemAvailable: %llu", &kb) != 1)
 		return 0;
 	bytes = kb * 1024;
-	return bytes - bytes / 16;
+	return bytes - bytes / CONF_RESERVE;
 }
 
 static void notify(void *arg, enum proc_type type, const void *body, size_t n)
@@ -109,7 +109,7 @@ static uint64_t mem_available(void *arg)
 		if (!em->models[i].m || em->models[i].loading)
 			continue;
 		em->ops->info(em->models[i].m, &info);
-		used += info.weight_bytes + info.scratch_bytes;
+		used += info.weight_bytes + info.scratch_bytes - info.own_bytes;
 	}
 	if (used >= em->conf.mem_bytes)
 		return 0;

@@ -27,12 +27,14 @@ static void *attach(void *arg)
 {
 	struct em_model *md = arg;
 	struct em *em = md->em;
+	struct backend_part all = { .n_ctx = md->load.n_ctx };
 	uint64_t one = 1;
 
 	prctl(PR_SET_NAME, "hearthd-attach");
 	md->err = image_open_fd(&md->im, md->fd[0], md->why);
 	if (!md->err) {
-		md->err = em->ops->load(em->be, &md->im, md->fd[1],
+		all.layer1 = md->im.h->hp.n_layer;
+		md->err = em->ops->load(em->be, &md->im, &all, md->fd[1],
 					md->load.weight_bytes, &md->m, md->why);
 		if (md->err == -ENODEV)
 			device_lost(md->why);

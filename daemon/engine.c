@@ -1,30 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /* engine.c - sessions in, tokens out: the one place that knows both ends. */
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine_priv.h"
-
-/* Output rows of a step beyond one for each sequence. */
-#define SPARE_ROWS 32
 
 void engine_backend_conf(const struct conf *conf, struct backend_conf *bc)
 {
 	memset(bc, 0, sizeof(*bc));
 	bc->n_threads = (uint32_t)conf->threads;
 	bc->cpu_level = -1;
-	bc->max_seqs = conf->max_batch ? (uint32_t)conf->max_batch : 1;
-	bc->max_tokens = (uint32_t)conf->step_tokens;
-	/* A step in which everybody generates has room for prompts too. */
-	if (bc->max_tokens < bc->max_seqs + KV_BLOCK)
-		bc->max_tokens = bc->max_seqs + KV_BLOCK;
-	bc->max_out = bc->max_seqs + SPARE_ROWS;
+	backend_conf_size(bc, conf->step_tokens, conf->max_batch);
 	bc->spin_us = (uint32_t)conf->spin_us;
 	bc->token_us = (uint32_t)conf->oracle_us;
 	bc->gpu = conf->gpu;
+	bc->gpu_layers = -1;
+	if (isdigit((unsigned char)conf->gpu_layers[0]))
+		bc->gpu_layers = (int32_t)strtoul(conf->gpu_layers, NULL, 10);
 }
 
 int engine_new(struct engine **out, const struct conf *conf,

@@ -156,9 +156,8 @@ int engine_model_add(struct engine *e, const struct proc_load *l,
 	m->im = im;
 	m->bm = bm;
 	m->info = info;
-	if (!info.kv_budget)
-		m->mem_bytes = info.weight_bytes + info.scratch_bytes +
-			       lim.n_blocks * lim.block_bytes;
+	m->mem_bytes = info.weight_bytes + info.scratch_bytes - info.own_bytes +
+		       lim.n_blocks * (lim.block_bytes - info.own_block_bytes);
 	e->models[e->n_models++] = m;
 	*n_ctx = lim.n_ctx;
 	*kv_bytes = lim.n_blocks * lim.block_bytes;

@@ -20,26 +20,58 @@ static int no_memory(char why[160], const char *what, uint64_t need,
 	return -ENOMEM;
 }
 
-/* Bytes that the KV cache may take at most. A limit is of the host's memory. */
+/* Bytes of whole blocks, when there are @bytes for the @part of each. */
+static uint64_t scale(uint64_t bytes, uint64_t part, uint64_t block)
+{
+	return part == block ? bytes : bytes / part * block;
+}
+
+/* Bytes that the KV cache may take at most: of the backend's own memory, and of
+ * the host's, which alone a limit is of. */
 static int kv_bound(const struct backend_info *info,
 		    const struct model_room *room, uint64_t *bound,
 		    char why[160])
 {
-	uint64_t fixed = info->weight_bytes + info->scratch_bytes, left;
+	const uint64_t block = info->kv_block_bytes;
+	uint64_t fixed = info->weight_bytes + info->scratch_bytes, left, host;
+	uint64_t host_block = block - info->own_block_bytes;
 
-	*bound = info->kv_budget;
-	if (*bound)
+	fixed -= info->own_bytes;
+	*bound = UINT64_MAX;
+	if (info->own_block_bytes)
+		*bound = scale(info->kv_budget, info->own_block_bytes, block);
+	if (!host_block)
 		return 0;
-	*bound = room->free ? room->free : KV_UNKNOWN;
-	if (!room->limit)
-		return 0;
-	left = room->limit > room->used ? room->limit - room->used : 0;
-	if (fixed + info->kv_block_bytes > left)
-		return no_memory(why, "model", fixed + info->kv_block_bytes,
-				 left);
-	if (!room->free || left - fixed < *bound)
-		*bound = left - fixed;
+	host = room->free ? room->free : KV_UNKNOWN;
+	if (room->limit) {
+		left = room->limit > room->used ? room->limit - room->used : 0;
+		if (fixed + host_block > left)
+			return no_memory(why, "model", fixed + host_block,
+					 left);
+		if (!room->free || left - fixed < host)
+			host = left - fixed;
+	}
+	host = scale(host, host_block, block);
+	if (host < *bound)
+		*bound = host;
 	return 0;
+}
+
+/* What it takes of @bound when nobody says. */
+static uint64_t kv_share_of(uint64_t bound, uint64_t need,
+			    const struct backend_info *info,
+			    const struct proc_load *l,
+			    const struct model_room *room)
+{
+	uint64_t most = bound;
+
+	/* Half of what is free is for others, but not of a limit; and a context
+	 * that was asked for is what a memory of its own is there for. */
+	if (!room->limit || info->own_block_bytes)
+		most /= 2;
+	if (info->own_block_bytes && l->n_ctx && most < need)
+		most = need < bound ? need : bound;
+	return need * KV_CONTEXTS < most ? need * KV_CONTEXTS : most;
 }
 
 int model_size(struct run_limits *lim, const struct image_hparams *hp,
@@ -66,14 +98,8 @@ int model_size(struct run_limits *lim, const struct image_hparams *hp,
 	bytes = l->kv_bytes ? l->kv_bytes : kv_bytes;
 	if (bytes > bound)
 		return no_memory(why, "KV cache", bytes, bound);
-	if (!bytes) {
-		bytes = need * KV_CONTEXTS;
-		/* Half of what is free is for others, but not of a limit. */
-		if (!room->limit || info->kv_budget)
-			bound /= 2;
-		if (bytes > bound)
-			bytes = bound;
-	}
+	if (!bytes)
+		bytes = kv_share_of(bound, need, info, l, room);
 	n = bytes / block;
 	if (l->n_ctx && n * block < need)
 		return no_memory(why, "context", need, bytes);

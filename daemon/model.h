@@ -14,7 +14,7 @@
 /**
  * struct model - a resident model
  * @im, @bm:   borrowed
- * @mem_bytes: all it takes: weights, scratch and KV
+ * @mem_bytes: all it takes of the host's memory: weights, scratch and KV
  * @sum:       double[max_seqs][n_embd]: running sums of mean embeddings
  * @st:        its counters
  */

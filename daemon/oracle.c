@@ -167,7 +167,8 @@ static int oracle_pack(const struct image *im, const struct backend_piece *p,
 	return -EINVAL;
 }
 
-static int oracle_load(struct backend *be, const struct image *im, int object,
+static int oracle_load(struct backend *be, const struct image *im,
+		       const struct backend_part *part, int object,
 		       uint64_t bytes, struct backend_model **out,
 		       char why[160])
 {
@@ -176,6 +177,7 @@ static int oracle_load(struct backend *be, const struct image *im, int object,
 	uint32_t i;
 	size_t r;
 
+	(void)part;
 	(void)object;
 	(void)bytes;
 	m = calloc(1, sizeof(*m));

@@ -14,6 +14,7 @@
 #include "../kernels/quant.h"
 #include "../libclient/why.h"
 #include "arch.h"
+#include "backend.h"
 #include "tape.h"
 
 #define MAX_OPS_LAYER 16
@@ -25,6 +26,7 @@ struct tape_builder {
 	const struct arch *arch;
 	uint32_t *index; /* [layer][role], global roles in layer 0 */
 	uint32_t max_ops;
+	uint32_t layer0;
 	bool gathered;
 };
 
@@ -116,7 +118,7 @@ void tape_rope_kv(struct tape_builder *tb, uint32_t layer, enum tape_rope rope,
 	struct tape_op *op = emit(tb, TAPE_ROPE_KV, TAPE_Q, TAPE_Q);
 
 	op->dst[1] = TAPE_K;
-	op->layer = layer;
+	op->layer = layer - tb->layer0;
 	op->rope = rope;
 	op->w[0] = q_norm;
 	op->w[1] = k_norm;
@@ -127,7 +129,7 @@ void tape_attn(struct tape_builder *tb, uint32_t layer, uint32_t window)
 {
 	struct tape_op *op = emit(tb, TAPE_ATTN, TAPE_A, TAPE_Q);
 
-	op->layer = layer;
+	op->layer = layer - tb->layer0;
 	op->window = window;
 	op->f[0] = tape_hparams(tb)->attn_scale;
 }
@@ -288,23 +290,62 @@ static void set_widths(struct tape *t, const struct image_hparams *hp)
 	t->width[TAPE_U] = hp->n_ff;
 }
 
-static void emit_all(struct tape_builder *tb)
+static void emit_begin(struct tape_builder *tb)
 {
-	const struct image_hparams *hp = tape_hparams(tb);
 	struct tape_op *op;
-	uint32_t layer, out;
 
+	if (tb->layer0) {
+		emit(tb, TAPE_TAKE, TAPE_X, TAPE_X);
+		return;
+	}
 	op = emit(tb, TAPE_EMBED, TAPE_X, TAPE_X);
 	op->w[0] = tape_tensor(tb, ROLE_TOKEN_EMBD, 0);
-	op->f[0] = hp->embd_scale;
-	for (layer = 0; layer < hp->n_layer; layer++)
-		tb->arch->layer(tb, layer);
+	op->f[0] = tape_hparams(tb)->embd_scale;
+}
+
+static void emit_end(struct tape_builder *tb, uint32_t layer1)
+{
+	const struct image_hparams *hp = tape_hparams(tb);
+	uint32_t out;
+
+	if (layer1 < hp->n_layer) {
+		emit(tb, TAPE_GIVE, TAPE_X, TAPE_X);
+		return;
+	}
 	tape_norm(tb, TAPE_E, TAPE_O, tape_tensor(tb, ROLE_OUTPUT_NORM, 0));
 	out = tape_tensor(tb, hp->tied ? ROLE_TOKEN_EMBD : ROLE_OUTPUT, 0);
 	emit(tb, TAPE_LOGITS, TAPE_L, TAPE_E)->w[0] = out;
 }
 
+static int emit_all(struct tape_builder *tb, const struct backend_part *part,
+		    char why[160])
+{
+	const struct image_hparams *hp = tape_hparams(tb);
+	uint32_t layer, layer1 = hp->n_layer;
+
+	if (part) {
+		tb->layer0 = part->layer0;
+		layer1 = part->layer1;
+	}
+	if (tb->layer0 >= layer1 || layer1 > hp->n_layer)
+		return say_why(why, -EINVAL, "layers %u to %u of %u",
+			       tb->layer0, layer1, hp->n_layer);
+	tb->t->n_layer = layer1 - tb->layer0;
+	emit_begin(tb);
+	for (layer = tb->layer0; layer < layer1; layer++)
+		tb->arch->layer(tb, layer);
+	emit_end(tb, layer1);
+	set_widths(tb->t, hp);
+	return 0;
+}
+
 int tape_build(struct tape *t, const struct image *im, char why[160])
+{
+	return tape_build_part(t, im, NULL, why);
+}
+
+int tape_build_part(struct tape *t, const struct image *im,
+		    const struct backend_part *part, char why[160])
 {
 	const struct image_hparams *hp = &im->h->hp;
 	struct tape_builder tb = { .t = t, .im = im };
@@ -335,8 +376,9 @@ int tape_build(struct tape *t, const struct image *im, char why[160])
 			  hp->rope_scaling);
 		goto out;
 	}
-	emit_all(&tb);
-	set_widths(t, hp);
+	ret = emit_all(&tb, part, why);
+	if (ret)
+		goto out;
 	ret = make_angles(t, hp);
 	if (ret)
 		snprintf(why, 160, "tape: out of memory");

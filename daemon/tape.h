@@ -16,6 +16,8 @@
 
 #include "../libclient/image.h"
 
+struct backend_part;
+
 #define TAPE_NONE 0xffffffffu
 #define TAPE_MATS 3
 
@@ -38,6 +40,8 @@ enum tape_reg {
 
 enum tape_kind {
 	TAPE_EMBED,	 /* dst = row(w[0], token) * f[0] */
+	TAPE_TAKE,	 /* dst = the batch's residual rows, of layers before */
+	TAPE_GIVE,	 /* the batch's residual rows = src, for those after */
 	TAPE_NORM,	 /* dst = rmsnorm(src; eps f[0]) * w[0] */
 	TAPE_NORM_ADD,	 /* dst += rmsnorm(src; eps f[0]) * w[0] (post-norm) */
 	TAPE_MATMUL,	 /* dst[i] = w[i] . src (+ b[i]), i < n */
@@ -64,6 +68,7 @@ enum tape_rope { TAPE_ROPE_GLOBAL, TAPE_ROPE_LOCAL, TAPE_ROPE_N };
 
 /**
  * struct tape_op - one op
+ * @layer: of those that the tape has: where in a KV block its keys are
  * @w, @b: indices into the image's tensors, or TAPE_NONE
  * @window: ATTN: attends to the last @window positions, 0 is all
  */
@@ -83,6 +88,7 @@ struct tape_op {
 
 /**
  * struct tape - a model's graph
+ * @n_layer: layers, all of the model's or a part
  * @width: floats a row in each register, 0 if it is not used
  * @rope_inv_freq: per table: radians per position of each pair (n_rope / 2
  *          doubles), scaling applied; the caller of tape_build() frees with
@@ -91,6 +97,7 @@ struct tape_op {
 struct tape {
 	struct tape_op *ops;
 	uint32_t n_ops;
+	uint32_t n_layer;
 	uint32_t width[TAPE_REG_N];
 	uint32_t rope_freqs; /* tensor of divisors (llama 3), or TAPE_NONE: the
 				backend divides the global table by it */
@@ -107,6 +114,15 @@ struct tape {
  * shape and a format of kernels/quant.def. Return: 0, -EBADMSG, -ENOMEM.
  */
 int tape_build(struct tape *t, const struct image *im, char why[160]);
+
+/**
+ * tape_build_part() - the tape of some of the layers
+ * The first layer's part has the embedding, the last one's the head; between
+ * parts the residual rows pass through the batch. @part NULL: all layers.
+ * -EINVAL: there are no such layers.
+ */
+int tape_build_part(struct tape *t, const struct image *im,
+		    const struct backend_part *part, char why[160]);
 void tape_free(struct tape *t);
 
 #endif

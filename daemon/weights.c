@@ -132,9 +132,24 @@ static void use_op(const struct tape_op *o, uint8_t *use)
 	}
 }
 
+static void use_tape(const struct tape *tape, uint8_t *use)
+{
+	uint32_t i;
+
+	for (i = 0; i < tape->n_ops; i++)
+		use_op(&tape->ops[i], use);
+	if (tape->rope_freqs != TAPE_NONE)
+		use[tape->rope_freqs] = USE_VEC;
+}
+
 static uint64_t align_up(uint64_t n)
 {
 	return (n + MAT_ALIGN - 1) & ~(uint64_t)(MAT_ALIGN - 1);
+}
+
+static uint64_t page_up(uint64_t n)
+{
+	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);
 }
 
 static uint64_t place_bytes(const struct image_tensor *t, uint8_t use)
@@ -150,30 +165,35 @@ static void places_free(struct places *pl)
 	free(pl->off);
 }
 
-static int places_find(struct places *pl, const struct image *im,
-		       const struct tape *tape)
+/* Of the whole model, whatever part of it is looked for in there. */
+static int places_find(struct places *pl, const struct image *im, char why[160])
 {
+	struct tape tape;
 	uint32_t i;
+	int ret;
 
 	memset(pl, 0, sizeof(*pl));
+	ret = tape_build(&tape, im, why);
+	if (ret)
+		return ret;
 	pl->n = (uint32_t)im->h->tensors.n;
 	pl->use = calloc(pl->n + 1, 1);
 	pl->off = calloc(pl->n + 1, sizeof(*pl->off));
 	if (!pl->use || !pl->off) {
+		tape_free(&tape);
 		places_free(pl);
+		snprintf(why, WHY, "no memory for the weights' table");
 		return -ENOMEM;
 	}
-	for (i = 0; i < tape->n_ops; i++)
-		use_op(&tape->ops[i], pl->use);
-	if (tape->rope_freqs != TAPE_NONE)
-		pl->use[tape->rope_freqs] = USE_VEC;
+	use_tape(&tape, pl->use);
+	tape_free(&tape);
 	for (i = 0; i < pl->n; i++) {
 		pl->off[i] = pl->bytes;
 		if (pl->use[i] != USE_NONE)
 			pl->bytes += align_up(
 				place_bytes(&im->tensors[i], pl->use[i]));
 	}
-	pl->bytes = (pl->bytes + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+	pl->bytes = page_up(pl->bytes);
 	return 0;
 }
 
@@ -229,25 +249,22 @@ int weights_lay_out(const struct image *im, struct backend_layout *l,
 		    char why[160])
 {
 	struct places pl = { 0 };
-	struct tape tape;
 	uint32_t i, n = 0;
 	int ret;
 
 	memset(l, 0, sizeof(*l));
-	ret = tape_build(&tape, im, why);
+	ret = places_find(&pl, im, why);
 	if (ret)
 		return ret;
-	snprintf(why, WHY, "no memory for the layout");
-	ret = places_find(&pl, im, &tape);
-	if (ret)
-		goto out;
 	for (i = 0; i < pl.n; i++)
 		if (pl.use[i] != USE_NONE)
 			n += pieces_of(im, &pl, i, NULL);
-	ret = -ENOMEM;
 	l->pieces = calloc(n ? n : 1, sizeof(*l->pieces));
-	if (!l->pieces)
+	if (!l->pieces) {
+		snprintf(why, WHY, "no memory for the layout");
+		ret = -ENOMEM;
 		goto out;
+	}
 	for (i = 0; i < pl.n; i++)
 		if (pl.use[i] != USE_NONE)
 			l->n_pieces +=
@@ -255,17 +272,30 @@ int weights_lay_out(const struct image *im, struct backend_layout *l,
 	qsort(l->pieces, n, sizeof(*l->pieces), by_place);
 	snprintf(l->name, sizeof(l->name), LAYOUT);
 	l->bytes = pl.bytes;
-	ret = 0;
 out:
 	places_free(&pl);
-	tape_free(&tape);
 	return ret;
 }
 
 /* ------------------------------------------------------------ in the engine */
 
+/* What lies beside the last run makes it longer. */
+static void add_run(struct weights *w, uint64_t off, uint64_t bytes)
+{
+	struct weights_run *r = w->runs + w->n_runs;
+
+	if (w->n_runs && r[-1].off + r[-1].bytes == off)
+		r[-1].bytes += bytes;
+	else
+		w->runs[w->n_runs++] = (struct weights_run){ .off = off,
+							     .at = w->used,
+							     .bytes = bytes };
+	w->used += bytes;
+}
+
+/* The tensors that @use says, where @pl says. */
 static void point(struct weights *w, const struct image *im,
-		  const struct places *pl)
+		  const struct places *pl, const uint8_t *use)
 {
 	uintptr_t base = (uintptr_t)w->object.p, at;
 	const struct image_tensor *t;
@@ -274,15 +304,19 @@ static void point(struct weights *w, const struct image *im,
 	for (i = 0; i < pl->n; i++) {
 		t = &im->tensors[i];
 		at = base + pl->off[i];
-		if (pl->use[i] == USE_VEC) {
+		if (use[i] == USE_NONE)
+			continue;
+		add_run(w, pl->off[i], align_up(place_bytes(t, use[i])));
+		if (use[i] == USE_VEC) {
 			w->vec[i] = (const void *)at;
-		} else if (pl->use[i] == USE_MAT) {
+		} else {
 			w->mat[i].fmt = (enum fmt)fmt_from_ggml(t->type);
 			w->mat[i].rows = (uint32_t)t->rows;
 			w->mat[i].cols = (uint32_t)t->cols;
 			w->mat[i].data = (const void *)at;
 		}
 	}
+	w->used = page_up(w->used);
 }
 
 /* With @object -1 there is none: sizes alone. */
@@ -290,20 +324,27 @@ static int find(struct weights *w, const struct image *im,
 		const struct tape *tape, int object, uint64_t bytes,
 		char why[160])
 {
+	uint32_t n = (uint32_t)im->h->tensors.n;
 	struct places pl = { 0 };
-	int ret = -ENOMEM;
+	uint8_t *use;
+	int ret;
 
 	memset(w, 0, sizeof(*w));
-	snprintf(why, WHY, "no memory for the weights' table");
-	w->n = (uint32_t)im->h->tensors.n;
-	w->mat = calloc(w->n + 1, sizeof(*w->mat));
-	w->vec = calloc(w->n + 1, sizeof(*w->vec));
-	if (!w->mat || !w->vec)
-		goto out;
-	ret = places_find(&pl, im, tape);
+	ret = places_find(&pl, im, why);
 	if (ret)
-		goto out;
+		return ret;
+	w->n = n;
 	w->bytes = pl.bytes;
+	w->mat = calloc(n + 1, sizeof(*w->mat));
+	w->vec = calloc(n + 1, sizeof(*w->vec));
+	w->runs = calloc(n + 1, sizeof(*w->runs));
+	use = calloc(n + 1, 1);
+	if (!w->mat || !w->vec || !w->runs || !use) {
+		snprintf(why, WHY, "no memory for the weights' table");
+		ret = -ENOMEM;
+		goto out;
+	}
+	use_tape(tape, use);
 	if (object >= 0 && pl.bytes > bytes) {
 		snprintf(why, WHY, "weights of %llu bytes in an object of %llu",
 			 (unsigned long long)pl.bytes,
@@ -313,8 +354,9 @@ static int find(struct weights *w, const struct image *im,
 	if (!ret && object >= 0)
 		ret = object_map(&w->object, object, pl.bytes, why);
 	if (!ret)
-		point(w, im, &pl);
+		point(w, im, &pl, use);
 out:
+	free(use);
 	places_free(&pl);
 	if (ret)
 		weights_free(w);
@@ -334,17 +376,25 @@ int weights_measure(struct weights *w, const struct image *im,
 	return find(w, im, tape, -1, 0, why);
 }
 
+static const void *moved(const struct weights *w, const void *p, uint64_t at)
+{
+	uint64_t off = (uintptr_t)p - (uintptr_t)w->object.p;
+	const struct weights_run *r = w->runs;
+
+	while (off - r->off >= r->bytes)
+		r++;
+	return (const void *)(uintptr_t)(at + r->at + (off - r->off));
+}
+
 void weights_move(struct weights *w, uint64_t at)
 {
-	uintptr_t by = (uintptr_t)at - (uintptr_t)w->object.p;
 	uint32_t i;
 
 	for (i = 0; i < w->n; i++) {
 		if (w->mat[i].data)
-			w->mat[i].data =
-				(const void *)((uintptr_t)w->mat[i].data + by);
+			w->mat[i].data = moved(w, w->mat[i].data, at);
 		if (w->vec[i])
-			w->vec[i] = (const void *)((uintptr_t)w->vec[i] + by);
+			w->vec[i] = moved(w, w->vec[i], at);
 	}
 	object_unmap(&w->object);
 }
@@ -370,6 +420,7 @@ void weights_readers(const struct weights *w, const struct tape *tape,
 void weights_free(struct weights *w)
 {
 	object_unmap(&w->object);
+	free(w->runs);
 	free(w->mat);
 	free(w->vec);
 	memset(w, 0, sizeof(*w));

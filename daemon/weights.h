@@ -15,21 +15,38 @@
 #include "tape.h"
 
 /**
- * struct weights - a model's tensors
+ * struct weights_run - bytes that follow each other and are used
+ * @off: in the object
+ * @at:  where they are if all runs follow each other
+ */
+struct weights_run {
+	uint64_t off;
+	uint64_t at;
+	uint64_t bytes;
+};
+
+/**
+ * struct weights - a model's tensors, or of some of its layers
  * @object: the pool's memory that holds all of them, mapped read-only
+ * @bytes: of the object
+ * @used:  of these, bytes of the tensors that the tape has, whole pages
+ * @runs:  which they are; one if the tape is the whole model's
  * @mat:   by tensor of the image; data NULL if it is no matrix
  * @vec:   likewise: norms, biases and tables as floats
  */
 struct weights {
 	struct object object;
 	uint64_t bytes;
+	uint64_t used;
 	uint32_t n;
+	uint32_t n_runs;
+	struct weights_run *runs;
 	struct mat *mat;
 	const float **vec;
 };
 
-/* See backend.h; the object has what the tape uses. On failure nothing is
- * left, @why says. */
+/* See backend.h; the object has what the whole model's tape uses. On failure
+ * nothing is left, @why says. */
 int weights_lay_out(const struct image *im, struct backend_layout *l,
 		    char why[160]);
 int weights_pack(const struct image *im, const struct backend_piece *p,
@@ -40,7 +57,7 @@ int weights_map(struct weights *w, const struct image *im,
 /* Without an object: formats and sizes, pointers are offsets in it. */
 int weights_measure(struct weights *w, const struct image *im,
 		    const struct tape *tape, char why[160]);
-/* They are at @at now, wherever that is; the object is unmapped. */
+/* The runs are at @at now, one after the other; the object is unmapped. */
 void weights_move(struct weights *w, uint64_t at);
 void weights_free(struct weights *w);
 

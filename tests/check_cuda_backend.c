@@ -76,12 +76,13 @@ static int side_load(struct side *s, const struct tiny *t, char why[160])
 }
 
 static void side_open(struct side *s, const struct backend_ops *ops,
-		      const struct tiny *t)
+		      const struct tiny *t, int32_t gpu_layers)
 {
 	struct backend_conf c = conf;
 	char why[160] = "";
 
 	c.why = why;
+	c.gpu_layers = gpu_layers;
 	s->ops = ops;
 	ck_assert_msg(!ops->open(&s->be, &c), "%s: %s", ops->name, why);
 	ck_assert_msg(!side_load(s, t, why), "%s: %s", ops->name, why);
@@ -94,7 +95,9 @@ static void side_close(struct side *s)
 	s->ops->close(s->be);
 }
 
-static void rig_open(struct rig *r, const struct image_hparams *hp, enum fmt f)
+/* On the GPU alone, or so many layers of it. */
+static void rig_open_split(struct rig *r, const struct image_hparams *hp,
+			   enum fmt f, int32_t gpu_layers)
 {
 	uint32_t i, j;
 
@@ -102,12 +105,18 @@ static void rig_open(struct rig *r, const struct image_hparams *hp, enum fmt f)
 	r->rng = 7;
 	open_driver();
 	tiny_make(&r->t, hp, f, 42 + f);
-	side_open(&r->cpu, &backend_cpu, &r->t);
-	side_open(&r->gpu, &backend_cuda, &r->t);
+	side_open(&r->cpu, &backend_cpu, &r->t, 0);
+	side_open(&r->gpu, gpu_layers < 0 ? &backend_cuda : &backend_auto,
+		  &r->t, gpu_layers);
 	for (i = 0; i < MAX_SEQS; i++)
 		for (j = 0; j < BLOCKS; j++)
 			r->blocks[i][j] =
 				(i + j * MAX_SEQS) * 7 % (MAX_SEQS * BLOCKS);
+}
+
+static void rig_open(struct rig *r, const struct image_hparams *hp, enum fmt f)
+{
+	rig_open_split(r, hp, f, -1);
 }
 
 static void rig_close(struct rig *r)
@@ -219,34 +228,79 @@ static const struct {
 };
 
 /* Prompts in chunks, single tokens, several sequences, all in one. */
+static void run_all(struct rig *r)
+{
+	struct work w;
+	uint32_t i;
+
+	one(r, 0, 1, 1);
+	one(r, 0, 5, 5);
+	one(r, 1, 33, 1);
+	one(r, 1, 1, 1);
+	one(r, 2, 8, 0);
+	one(r, 2, 9, 9);
+	for (i = 0; i < 2; i++) {
+		work_init(&w);
+		add(r, &w, 0, 1, 1);
+		add(r, &w, 1, 1, 1);
+		add(r, &w, 2, 2, 1);
+		add(r, &w, 3, 3, 2);
+		step(r, &w.b);
+	}
+	work_init(&w);
+	add(r, &w, 4, 17, 0);
+	add(r, &w, 1, 1, 1);
+	add(r, &w, 3, 20, 3);
+	w.b.n_logits = 1;
+	step(r, &w.b);
+}
+
 START_TEST(equal)
 {
 	struct image_hparams hp = tiny_hparams(models[_i].arch);
-	struct work w;
 	struct rig r;
-	uint32_t i;
 
 	rig_open(&r, &hp, models[_i].f);
-	one(&r, 0, 1, 1);
-	one(&r, 0, 5, 5);
-	one(&r, 1, 33, 1);
-	one(&r, 1, 1, 1);
-	one(&r, 2, 8, 0);
-	one(&r, 2, 9, 9);
-	for (i = 0; i < 2; i++) {
-		work_init(&w);
-		add(&r, &w, 0, 1, 1);
-		add(&r, &w, 1, 1, 1);
-		add(&r, &w, 2, 2, 1);
-		add(&r, &w, 3, 3, 2);
-		step(&r, &w.b);
+	run_all(&r);
+	rig_close(&r);
+}
+END_TEST
+
+/* Some layers here and some there, cut wherever. */
+static const struct {
+	uint32_t arch;
+	enum fmt f;
+	bool tied;
+	int32_t gpu_layers;
+} splits[] = {
+	{ ARCH_llama, FMT_Q4_0, true, 1 },  { ARCH_qwen3, FMT_Q4_K, false, 1 },
+	{ ARCH_gemma3, FMT_Q6_K, true, 1 }, { ARCH_gemma3, FMT_Q8_0, true, 2 },
+	{ ARCH_gemma3, FMT_Q8_0, true, 3 }, { ARCH_llama, FMT_Q4_0, true, 0 },
+};
+
+START_TEST(split)
+{
+	struct image_hparams hp = tiny_hparams(splits[_i].arch);
+	struct backend_info info, whole;
+	char want[32];
+	struct rig r;
+
+	hp.tied = splits[_i].tied;
+	rig_open_split(&r, &hp, splits[_i].f, splits[_i].gpu_layers);
+	r.gpu.ops->info(r.gpu.m, &info);
+	r.cpu.ops->info(r.cpu.m, &whole);
+	ck_assert_uint_eq(info.kv_block_bytes, whole.kv_block_bytes);
+	ck_assert_uint_eq(info.own_block_bytes,
+			  whole.kv_block_bytes / hp.n_layer *
+				  (uint32_t)splits[_i].gpu_layers);
+	if (splits[_i].gpu_layers &&
+	    (uint32_t)splits[_i].gpu_layers < hp.n_layer) {
+		snprintf(want, sizeof(want), "cuda %d/%u, cpu",
+			 splits[_i].gpu_layers, hp.n_layer);
+		ck_assert_msg(!strncmp(info.text, want, strlen(want)), "%s",
+			      info.text);
 	}
-	work_init(&w);
-	add(&r, &w, 4, 17, 0);
-	add(&r, &w, 1, 1, 1);
-	add(&r, &w, 3, 20, 3);
-	w.b.n_logits = 1;
-	step(&r, &w.b);
+	run_all(&r);
 	rig_close(&r);
 }
 END_TEST
@@ -453,6 +507,7 @@ int main(void)
 {
 	/* The kernels' arithmetic is the same when the simulator is slow. */
 	const int n_models = SANITIZE ? 1 : sizeof(models) / sizeof(models[0]);
+	const int n_splits = sizeof(splits) / sizeof(splits[0]);
 	const int n_losses = sizeof(losses) / sizeof(losses[0]);
 	Suite *s = suite_create("cuda_backend");
 	TCase *t = tcase_create("cuda_backend");
@@ -467,6 +522,7 @@ int main(void)
 	}
 	tcase_set_timeout(t, 240);
 	tcase_add_loop_test(t, equal, 0, n_models);
+	tcase_add_loop_test(t, split, 0, n_splits);
 	tcase_add_loop_test(t, spans, SANITIZE, 2);
 	tcase_add_test(t, graphs);
 	tcase_add_test(t, sizes);

@@ -684,7 +684,7 @@ START_TEST(sizes)
 	char why[160];
 
 	rig_image(&ri, 1000, 16, 4096);
-	ck_assert_int_eq(rig.ops.load(rig.be, &ri.im, -1, 0, &m, why), 0);
+	ck_assert_int_eq(rig.ops.load(rig.be, &ri.im, NULL, -1, 0, &m, why), 0);
 	rig.ops.info(m, &info);
 	ck_assert_uint_eq(info.kv_block_bytes, block);
 	scratch = info.scratch_bytes;

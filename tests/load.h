@@ -7,11 +7,11 @@
 
 #include "../daemon/loader.h"
 
-static inline int load_model(const struct backend_ops *ops, struct backend *be,
-			     const struct image *im, const int *fds,
-			     unsigned int n_threads,
-			     struct backend_progress *pg,
-			     struct backend_model **m, char why[160])
+static inline int load_part(const struct backend_ops *ops, struct backend *be,
+			    const struct image *im,
+			    const struct backend_part *part, const int *fds,
+			    unsigned int n_threads, struct backend_progress *pg,
+			    struct backend_model **m, char why[160])
 {
 	struct loader_way way = { .n_threads = n_threads, .pg = pg };
 	uint8_t digest[HASH_BYTES];
@@ -21,9 +21,18 @@ static inline int load_model(const struct backend_ops *ops, struct backend *be,
 	ret = loader_run(ops, im, fds, &way, &object, &bytes, digest, why);
 	if (ret)
 		return ret;
-	ret = ops->load(be, im, object, bytes, m, why);
+	ret = ops->load(be, im, part, object, bytes, m, why);
 	close(object);
 	return ret;
+}
+
+static inline int load_model(const struct backend_ops *ops, struct backend *be,
+			     const struct image *im, const int *fds,
+			     unsigned int n_threads,
+			     struct backend_progress *pg,
+			     struct backend_model **m, char why[160])
+{
+	return load_part(ops, be, im, NULL, fds, n_threads, pg, m, why);
 }
 
 #endif

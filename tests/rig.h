@@ -240,7 +240,8 @@ static inline int rig_model(struct rig *r, int i, uint32_t n_vocab,
 	int err;
 
 	rig_image(&r->images[i], n_vocab, n_embd, n_ctx);
-	err = r->ops.load(r->be, &r->images[i].im, -1, 0, &r->bm[i], r->why);
+	err = r->ops.load(r->be, &r->images[i].im, NULL, -1, 0, &r->bm[i],
+			  r->why);
 	if (err)
 		return err;
 	err = engine_model_add(r->e, &l, &r->images[i].im, r->bm[i], &ctx, &kv,

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* backend.c - the CPU as a backend: opening it, models coming and going. */
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "cpu.h"
 
@@ -18,22 +16,9 @@ static void be_close(struct backend *be)
 	free(be);
 }
 
-/* Cores that this process may run on. */
-static uint32_t cores(void)
-{
-	cpu_set_t set;
-	long n;
-
-	if (!sched_getaffinity(0, sizeof(set), &set))
-		return (uint32_t)CPU_COUNT(&set);
-	n = sysconf(_SC_NPROCESSORS_ONLN);
-	return n < 1 ? 1 : (uint32_t)n;
-}
-
 static int be_open(struct backend **out, const struct backend_conf *conf)
 {
 	enum cpu_level best = cpu_detect(), level = best;
-	uint32_t threads = conf->n_threads;
 	struct backend *be;
 	int ret;
 
@@ -47,11 +32,8 @@ static int be_open(struct backend **out, const struct backend_conf *conf)
 		level = (enum cpu_level)conf->cpu_level;
 	mat_kernels_init(&be->mk, level);
 	vec_kernels_init(&be->vk, level);
-	if (!threads)
-		threads = cores();
-	if (threads > WORKERS_MAX)
-		threads = WORKERS_MAX;
-	ret = workers_open(&be->workers, threads, conf->spin_us);
+	be->conf.n_threads = plan_threads(conf);
+	ret = workers_open(&be->workers, be->conf.n_threads, conf->spin_us);
 	if (ret) {
 		be_close(be);
 		return ret;
@@ -72,14 +54,15 @@ static void be_unload(struct backend *be, struct backend_model *m)
 	free(m);
 }
 
-static int be_load(struct backend *be, const struct image *im, int object,
-		   uint64_t bytes, struct backend_model **out, char why[160])
+static int be_load(struct backend *be, const struct image *im,
+		   const struct backend_part *part, int object, uint64_t bytes,
+		   struct backend_model **out, char why[160])
 {
 	struct backend_model *m;
 	struct tape tape;
 	int ret;
 
-	ret = tape_build(&tape, im, why);
+	ret = tape_build_part(&tape, im, part, why);
 	if (ret)
 		return ret;
 	m = calloc(1, sizeof(*m));
@@ -104,10 +87,7 @@ out:
 
 static void be_info(const struct backend_model *m, struct backend_info *info)
 {
-	memset(info, 0, sizeof(*info));
-	info->weight_bytes = m->w.bytes;
-	info->scratch_bytes = m->scratch_bytes;
-	info->kv_block_bytes = kv_block_elems(&m->hp) * sizeof(uint16_t);
+	plan_info(m, info);
 	snprintf(info->text, sizeof(info->text), "cpu %s x%u",
 		 cpu_level_names[m->be->mk.level],
 		 workers_threads(m->be->workers));

@@ -141,6 +141,9 @@ static inline uint32_t attn_tokens(const struct image_hparams *hp)
 int plan_build(struct backend_model *m, const struct image *im,
 	       const struct tape *tape, char why[160]);
 void plan_free(struct backend_model *m);
+void plan_info(const struct backend_model *m, struct backend_info *info);
+/* As many as conf says, or as there are cores. */
+uint32_t plan_threads(const struct backend_conf *conf);
 
 /* step.c */
 int cpu_step(struct backend_model *m, struct batch *b);

@@ -7,10 +7,12 @@
  * wants is quantised where it is made and never stored as floats.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "../rope.h"
 #include "cpu.h"
@@ -21,8 +23,8 @@ static bool is_row_op(uint8_t kind)
 {
 	return kind == TAPE_EMBED || kind == TAPE_NORM ||
 	       kind == TAPE_NORM_ADD || kind == TAPE_ROPE_KV ||
-	       kind == TAPE_GATHER || kind == ROW_ROPE_TABLE ||
-	       kind == ROW_QUANT;
+	       kind == TAPE_TAKE || kind == TAPE_GIVE || kind == TAPE_GATHER ||
+	       kind == ROW_ROPE_TABLE || kind == ROW_QUANT;
 }
 
 static void take_op(struct backend_model *m, const struct tape_op *t,
@@ -177,25 +179,37 @@ static uint64_t max_rows(const struct backend_model *m, uint32_t reg)
 	return c->max_tokens > c->max_out ? c->max_tokens : c->max_out;
 }
 
-static void carve_all(struct backend_model *m, const uint8_t *wants,
-		      const bool *stored, const bool *rope, struct carver *c)
+/**
+ * struct needs - of registers and tables, those that there must be
+ * @wants:  how products read each register, bits WANT_*
+ * @stored: its floats are kept
+ * @rope:   rotation tables in use
+ */
+struct needs {
+	uint8_t wants[TAPE_REG_N];
+	bool stored[TAPE_REG_N];
+	bool rope[TAPE_ROPE_N];
+};
+
+static void carve_all(struct backend_model *m, const struct needs *need,
+		      struct carver *c)
 {
 	const struct backend_conf *conf = &m->be->conf;
 	uint64_t n = conf->max_tokens, rope_bytes;
 	uint32_t i;
 
 	for (i = 0; i < TAPE_REG_N; i++) {
-		if (stored[i])
+		if (need->stored[i])
 			m->reg[i] = carve(c, max_rows(m, i) * m->width[i] *
 						     sizeof(float));
-		if (wants[i] & WANT_Q8)
+		if (need->wants[i] & WANT_Q8)
 			m->act_mem[i] =
 				carve(c, act_bytes((uint32_t)max_rows(m, i),
 						   m->width[i]));
 	}
 	rope_bytes = n * m->hp.n_rope * sizeof(float);
 	for (i = 0; i < TAPE_ROPE_N; i++) {
-		if (!rope[i])
+		if (!need->rope[i])
 			continue;
 		m->inv_freq[i] = carve(c, m->hp.n_rope / 2 * sizeof(double));
 		m->rope_cos[i] = carve(c, rope_bytes);
@@ -204,8 +218,8 @@ static void carve_all(struct backend_model *m, const uint8_t *wants,
 	m->tok_pos = carve(c, n * sizeof(*m->tok_pos));
 	m->tok_slot = carve(c, n * sizeof(*m->tok_slot));
 	m->pieces = carve(c, (n + conf->max_seqs) * sizeof(*m->pieces));
-	m->tmp = carve(c, workers_threads(m->be->workers) * m->tmp_floats *
-				  sizeof(float));
+	m->tmp =
+		carve(c, m->be->conf.n_threads * m->tmp_floats * sizeof(float));
 }
 
 static size_t max_size(size_t a, size_t b)
@@ -261,15 +275,15 @@ static void fill_freqs(struct backend_model *m, const struct tape *tape,
 				   m->hp.n_rope);
 }
 
-int plan_build(struct backend_model *m, const struct image *im,
-	       const struct tape *tape, char why[160])
+/* The program, and how much scratch memory its steps take. */
+static int make_program(struct backend_model *m, const struct image *im,
+			const struct tape *tape, struct needs *n, char why[160])
 {
-	bool stored[TAPE_REG_N] = { false }, rope[TAPE_ROPE_N] = { false };
-	uint8_t wants[TAPE_REG_N];
 	struct carver c = { 0 };
 	int ret;
 
 	m->hp = im->h->hp;
+	m->hp.n_layer = tape->n_layer;
 	memcpy(m->width, tape->width, sizeof(m->width));
 	ret = backend_check_model(&m->hp, why);
 	if (ret)
@@ -279,28 +293,89 @@ int plan_build(struct backend_model *m, const struct image *im,
 	m->regions = calloc(2 * (size_t)tape->n_ops + 2, sizeof(*m->regions));
 	if (!m->ops || !m->regions)
 		return -ENOMEM;
-	weights_readers(&m->w, tape, wants);
-	ret = make_ops(m, tape, wants);
+	weights_readers(&m->w, tape, n->wants);
+	ret = make_ops(m, tape, n->wants);
 	if (ret) {
 		snprintf(why, WHY, "a gate does not follow its two matrices");
 		return ret;
 	}
 	make_regions(m);
-	find_stored(m, stored, rope);
+	find_stored(m, n->stored, n->rope);
 	m->tmp_floats = tmp_need(m);
-	carve_all(m, wants, stored, rope, &c);
+	carve_all(m, n, &c);
 	m->scratch_bytes = c.bytes;
-	m->scratch = mmap(NULL, c.bytes, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (m->scratch == MAP_FAILED) {
-		m->scratch = NULL;
-		return -ENOMEM;
-	}
-	madvise(m->scratch, c.bytes, MADV_HUGEPAGE);
-	c = (struct carver){ .base = m->scratch };
-	carve_all(m, wants, stored, rope, &c);
-	fill_freqs(m, tape, rope);
 	return 0;
+}
+
+int plan_build(struct backend_model *m, const struct image *im,
+	       const struct tape *tape, char why[160])
+{
+	struct needs n = { 0 };
+	struct carver c;
+	void *p;
+	int ret;
+
+	ret = make_program(m, im, tape, &n, why);
+	if (ret)
+		return ret;
+	p = mmap(NULL, m->scratch_bytes, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	m->scratch = p;
+	madvise(m->scratch, m->scratch_bytes, MADV_HUGEPAGE);
+	c = (struct carver){ .base = m->scratch };
+	carve_all(m, &n, &c);
+	fill_freqs(m, tape, n.rope);
+	return 0;
+}
+
+uint32_t plan_threads(const struct backend_conf *conf)
+{
+	uint32_t n = conf->n_threads;
+	cpu_set_t set;
+	long online;
+
+	if (!n && !sched_getaffinity(0, sizeof(set), &set)) {
+		n = (uint32_t)CPU_COUNT(&set);
+	} else if (!n) {
+		online = sysconf(_SC_NPROCESSORS_ONLN);
+		n = online < 1 ? 1 : (uint32_t)online;
+	}
+	return n < WORKERS_MAX ? n : WORKERS_MAX;
+}
+
+void plan_info(const struct backend_model *m, struct backend_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	info->weight_bytes = m->w.used;
+	info->scratch_bytes = m->scratch_bytes;
+	info->kv_block_bytes = kv_block_elems(&m->hp) * sizeof(uint16_t);
+}
+
+int backend_cpu_measure(struct backend_info *info, const struct image *im,
+			const struct backend_part *part,
+			const struct backend_conf *conf, char why[160])
+{
+	struct backend be = { .conf = *conf };
+	struct backend_model m = { .be = &be };
+	struct needs n = { 0 };
+	struct tape tape;
+	int ret;
+
+	be.conf.n_threads = plan_threads(conf);
+	ret = tape_build_part(&tape, im, part, why);
+	if (ret)
+		return ret;
+	ret = weights_measure(&m.w, im, &tape, why);
+	if (!ret)
+		ret = make_program(&m, im, &tape, &n, why);
+	if (!ret)
+		plan_info(&m, info);
+	plan_free(&m);
+	weights_free(&m.w);
+	tape_free(&tape);
+	return ret;
 }
 
 void plan_free(struct backend_model *m)

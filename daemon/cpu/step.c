@@ -147,6 +147,14 @@ static void row_op(const struct step *s, const struct op *o, uint32_t t,
 		if (o->f[0] != 1.0f)
 			v->scale(row_of(m, d, t), o->f[0], m->width[d]);
 		break;
+	case TAPE_TAKE:
+		memcpy(row_of(m, d, t), s->b->x + (size_t)t * m->width[d],
+		       m->width[d] * sizeof(float));
+		break;
+	case TAPE_GIVE:
+		memcpy(s->b->x + (size_t)t * m->width[d], row_of(m, o->src, t),
+		       m->width[d] * sizeof(float));
+		break;
 	case TAPE_NORM:
 		norm(s, o, t, tmp);
 		break;

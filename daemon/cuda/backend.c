@@ -17,6 +17,7 @@
 #include "cuda.h"
 
 #define WHY	160
+#define PAGE	4096u
 #define SPIN_US 300 /* that the end of a step may be away when we wake up */
 
 /* ------------------------------------------------------- opening, closing */
@@ -176,12 +177,10 @@ static void model_free(struct cu_dev *d, struct backend_model *m)
 	for (i = 0; i < CUDA_GRAPHS; i++)
 		cu_exec_free(d, &m->graph[i].exec);
 	cu_event_free(d, &m->done);
-	if (m->in)
-		cu_pinned_free(d, m->in, m->in_bytes);
-	if (m->out)
-		cu_pinned_free(d, m->out, m->out_bytes);
-	if (m->rope_host)
-		cu_pinned_free(d, m->rope_host, cuda_rope_host_bytes(&m->plan));
+	cu_pinned_free(d, m->in, m->in_bytes);
+	cu_pinned_free(d, m->out, m->plan.out_bytes);
+	cu_pinned_free(d, m->rope_host, m->plan.rope_bytes);
+	cu_pinned_free(d, m->x, m->plan.x_bytes);
 	cu_arena_close(d, &m->kv);
 	cu_arena_close(d, &m->context);
 	cu_arena_close(d, &m->scratch);
@@ -216,20 +215,18 @@ static int room(struct cu_dev *d, uint64_t *left)
 /* Is there room for a model with one block at least? */
 static int check_room(struct cu_dev *d, const struct backend_model *m)
 {
-	uint64_t left, need, block = kv_block_elems(&m->plan.hp) * 2;
-	struct cuda_context c;
+	struct cuda_need need;
+	uint64_t left;
 	int rc;
 
-	cuda_plan_context(&m->plan, 1, &c);
-	need = cu_arena_round(d, m->w.bytes) +
-	       cu_arena_round(d, m->plan.scratch_bytes) +
-	       cu_arena_round(d, c.bytes) + cu_arena_round(d, block);
+	cuda_plan_need(&m->plan, 1, d->granule, &need);
 	rc = room(d, &left);
-	if (rc || need <= left)
+	if (rc || need.device <= left)
 		return rc;
 	return cu_fail(d, -ENOMEM,
 		       "model needs %llu bytes on the GPU, %llu are free",
-		       (unsigned long long)need, (unsigned long long)left);
+		       (unsigned long long)need.device,
+		       (unsigned long long)left);
 }
 
 static int arena_new(struct cu_dev *d, struct cu_arena *a, enum cu_kind kind,
@@ -240,19 +237,53 @@ static int arena_new(struct cu_dev *d, struct cu_arena *a, enum cu_kind kind,
 	return rc ? rc : cu_arena_grow(d, a, bytes);
 }
 
-static int upload(struct cu_dev *d, struct backend_model *m)
+static int be_split(struct backend *be, const struct image *im, uint32_t n_ctx,
+		    uint32_t *layer0, char why[160])
 {
-	struct cu_upload u;
-	struct cu_host h;
+	struct cu_dev *d = &be->up;
+	uint64_t left = 0;
 	int rc;
 
-	rc = cu_host_open(d, &h, "weights", m->w.object.p, m->w.bytes, true);
+	pthread_mutex_lock(&be->loading);
+	rc = CU(d, cuCtxSetCurrent(d->ctx), "splitting a model");
+	if (!rc)
+		rc = room(d, &left);
+	if (rc)
+		snprintf(why, WHY, "%.*s", WHY - 1, d->why);
+	pthread_mutex_unlock(&be->loading);
+	return rc ? rc
+		  : cuda_plan_split(im, &d->conf, left, d->granule, n_ctx,
+				    layer0, why);
+}
+
+static int upload_run(struct cu_dev *d, const struct backend_model *m,
+		      const struct weights_run *r)
+{
+	const uint8_t *object = m->w.object.p;
+	struct cu_upload u;
+	struct cu_host h;
+	uint64_t off = r->off / PAGE * PAGE;
+	int rc;
+
+	rc = cu_host_open(d, &h, "weights", object + off,
+			  r->off + r->bytes - off, true);
 	if (rc)
 		return rc;
-	rc = cu_upload_start(&u, d, m->weights.at, &h, 0, m->w.bytes);
+	rc = cu_upload_start(&u, d, m->weights.at + r->at, &h, r->off - off,
+			     r->bytes);
 	if (!rc)
 		rc = cu_upload_end(&u);
 	cu_host_close(d, &h);
+	return rc;
+}
+
+static int upload(struct cu_dev *d, const struct backend_model *m)
+{
+	uint32_t i;
+	int rc = 0;
+
+	for (i = 0; i < m->w.n_runs && !rc; i++)
+		rc = upload_run(d, m, &m->w.runs[i]);
 	return rc;
 }
 
@@ -283,15 +314,12 @@ static int pinned_new(struct cu_dev *d, uint64_t bytes, void **p)
 {
 	uint64_t at;
 
-	return cu_pinned_new(d, bytes, p, &at);
+	return bytes ? cu_pinned_new(d, bytes, p, &at) : 0;
 }
 
 /* All that is a device's; @d is this thread's. */
 static int load_device(struct cu_dev *d, struct backend_model *m)
 {
-	const struct backend_conf *c = &m->plan.conf;
-	uint64_t top = c->max_out * sizeof(struct top_row) / sizeof(float);
-	uint64_t hidden = (uint64_t)c->max_out * m->plan.hp.n_embd;
 	void *p = NULL;
 	int rc;
 
@@ -301,24 +329,28 @@ static int load_device(struct cu_dev *d, struct backend_model *m)
 	if (!rc)
 		rc = check_room(d, m);
 	if (!rc)
-		rc = arena_new(d, &m->weights, CU_WEIGHTS, m->w.bytes);
+		rc = arena_new(d, &m->weights, CU_WEIGHTS,
+			       m->plan.weight_bytes);
 	if (!rc)
 		rc = arena_new(d, &m->scratch, CU_SCRATCH,
 			       m->plan.scratch_bytes);
 	if (!rc)
 		rc = cu_event_new(d, &m->done, false);
-	m->hidden = top;
-	m->row = top + hidden;
-	m->out_bytes = (m->row + m->plan.hp.n_vocab) * sizeof(float);
 	if (!rc)
-		rc = pinned_new(d, m->out_bytes, &p);
+		rc = pinned_new(d, m->plan.out_bytes, &p);
 	if (rc)
 		return rc;
 	m->out = p;
-	rc = pinned_new(d, cuda_rope_host_bytes(&m->plan), &p);
+	p = NULL;
+	rc = pinned_new(d, m->plan.rope_bytes, &p);
 	if (rc)
 		return rc;
 	m->rope_host = p;
+	p = NULL;
+	rc = pinned_new(d, m->plan.x_bytes, &p);
+	if (rc)
+		return rc;
+	m->x = p;
 	rc = upload(d, m);
 	return rc ? rc : room(d, &m->kv_left);
 }
@@ -352,14 +384,15 @@ static int load_host(struct backend_model *m, const struct image *im,
 	return 0;
 }
 
-static int be_load(struct backend *be, const struct image *im, int object,
-		   uint64_t bytes, struct backend_model **out, char why[160])
+static int be_load(struct backend *be, const struct image *im,
+		   const struct backend_part *part, int object, uint64_t bytes,
+		   struct backend_model **out, char why[160])
 {
 	struct backend_model *m;
 	struct tape tape;
 	int ret;
 
-	ret = tape_build(&tape, im, why);
+	ret = tape_build_part(&tape, im, part, why);
 	if (ret)
 		return ret;
 	m = calloc(1, sizeof(*m));
@@ -392,12 +425,7 @@ static int be_load(struct backend *be, const struct image *im, int object,
 
 static void be_info(const struct backend_model *m, struct backend_info *info)
 {
-	memset(info, 0, sizeof(*info));
-	info->weight_bytes = m->w.bytes;
-	info->scratch_bytes = m->plan.scratch_bytes;
-	info->kv_block_bytes = kv_block_elems(&m->plan.hp) * sizeof(uint16_t);
-	info->kv_budget =
-		cuda_plan_kv(&m->plan, m->kv_left, m->be->dev.granule);
+	cuda_plan_info(&m->plan, m->kv_left, m->be->dev.granule, info);
 	snprintf(info->text, sizeof(info->text), "cuda %.26s",
 		 m->be->dev.id.name);
 }
@@ -417,7 +445,7 @@ static int be_kv_alloc(struct backend_model *m, uint32_t n_blocks)
 
 	if (m->n_blocks || !n_blocks)
 		return -EINVAL;
-	bytes = kv_block_elems(&m->plan.hp) * sizeof(uint16_t) * n_blocks;
+	bytes = cuda_plan_block(&m->plan) * n_blocks;
 	cuda_plan_context(&m->plan, n_blocks, &m->ctx);
 	pthread_mutex_lock(&m->be->counting);
 	rc = arena_new(d, &m->context, CU_SCRATCH, m->ctx.bytes);
@@ -448,6 +476,7 @@ const struct backend_ops backend_cuda = {
 	.close = be_close,
 	.lay_out = weights_lay_out,
 	.pack = weights_pack,
+	.split = be_split,
 	.load = be_load,
 	.unload = be_unload,
 	.info = be_info,

@@ -25,8 +25,13 @@ struct act_block;
  * @reg, @act: where a register's floats and its quantised rows begin in the
  *         scratch memory; CUDA_NOWHERE: no one needs them
  * @rope:  tables that are used
+ * @weight_bytes:  of the tape's tensors
  * @top, @top_part: likewise, of struct cu_top
  * @scratch_bytes: registers, for whatever context
+ * @hidden: where in a step's results the hidden states begin, in floats
+ * @takes, @gives: residual rows come from layers before, go to those after
+ * @rope_bytes, @out_bytes, @x_bytes: of pinned host memory, for rows of the
+ *         tables on their way up, for results, and for residual rows
  */
 struct cuda_plan {
 	struct image_hparams hp;
@@ -36,9 +41,16 @@ struct cuda_plan {
 	uint64_t reg[TAPE_REG_N];
 	uint64_t act[TAPE_REG_N];
 	bool rope[TAPE_ROPE_N];
+	uint64_t weight_bytes;
 	uint64_t top;
 	uint64_t top_part;
 	uint64_t scratch_bytes;
+	uint64_t hidden;
+	uint64_t rope_bytes;
+	uint64_t out_bytes;
+	uint64_t x_bytes;
+	bool takes;
+	bool gives;
 };
 
 #define CUDA_NOWHERE UINT64_MAX
@@ -74,16 +86,45 @@ struct cuda_context {
 	uint64_t bytes;
 };
 
+/**
+ * struct cuda_need - what a model takes with so many KV blocks
+ * @weights, @scratch, @context, @kv: on the device, in whole granules
+ * @pinned: on the host; while weights are uploaded there may be more
+ */
+struct cuda_need {
+	uint64_t weights;
+	uint64_t scratch;
+	uint64_t context;
+	uint64_t kv;
+	uint64_t device; /* the four of them */
+	uint64_t pinned;
+};
+
 /* plan.c. Takes the tape over, also when it fails; @w: measured or mapped. */
 int cuda_plan_build(struct cuda_plan *p, const struct image *im,
 		    struct tape *tape, const struct weights *w,
 		    const struct backend_conf *conf, char why[160]);
 void cuda_plan_free(struct cuda_plan *p);
+/* The same from nothing but an image; @part NULL: all layers. */
+int cuda_plan_measure(struct cuda_plan *p, const struct image *im,
+		      const struct backend_part *part,
+		      const struct backend_conf *conf, char why[160]);
 void cuda_plan_context(const struct cuda_plan *p, uint32_t n_blocks,
 		       struct cuda_context *c);
+void cuda_plan_need(const struct cuda_plan *p, uint32_t n_blocks,
+		    uint64_t granule, struct cuda_need *n);
+uint64_t cuda_plan_block(const struct cuda_plan *p);
+/* Its info() when @left bytes were free once it had been loaded. */
+void cuda_plan_info(const struct cuda_plan *p, uint64_t left, uint64_t granule,
+		    struct backend_info *info);
 /* Bytes of KV blocks that fit into @left with all that belongs to them. */
 uint64_t cuda_plan_kv(const struct cuda_plan *p, uint64_t left,
 		      uint64_t granule);
+/* The first of the layers that, all to the last, fit into @left with a context
+ * of @n_ctx tokens, 0: a usual one. -ENOMEM: not even the last one does. */
+int cuda_plan_split(const struct image *im, const struct backend_conf *conf,
+		    uint64_t left, uint64_t granule, uint32_t n_ctx,
+		    uint32_t *layer0, char why[160]);
 /* Of a device's memory, what is left to the driver and to others. */
 uint64_t cuda_margin(uint64_t vram_bytes);
 
@@ -129,10 +170,9 @@ struct backend {
  * struct backend_model - a loaded model
  * @w:       pointers are the device's
  * @weights, @scratch, @kv, @context: its memory on the device
- * @in:      a step's input before it is uploaded, pinned; @out: its rows in
- *           short, its hidden states, and a row of logits, likewise; @hidden,
- *           @row: where those begin, in floats
- * @n_rows:  with logits, of the last step
+ * @in:      a step's input before it is uploaded, pinned; @out: its logits,
+ *           then its hidden states, likewise
+ * @x:       residual rows from and for other layers, pinned
  * @rope_host: rows of the rotation tables on their way up, pinned
  * @n_rope_pos: positions whose rows are up
  * @kv_left: bytes that were free for a cache when it had been loaded
@@ -150,10 +190,7 @@ struct backend_model {
 	uint8_t *in;
 	uint64_t in_bytes;
 	float *out;
-	uint64_t out_bytes;
-	uint64_t hidden;
-	uint64_t row;
-	uint32_t n_rows;
+	float *x;
 	float *rope_host;
 	double *inv_freq[TAPE_ROPE_N];
 	uint64_t kv_left;
@@ -176,6 +213,5 @@ int cuda_list(const struct backend_model *m, const struct cuda_key *key,
 #define CUDA_ROPE_ROWS 256 /* that are computed at a time */
 int cuda_step(struct backend_model *m, struct batch *b);
 int cuda_logits(struct backend_model *m, uint32_t row, const float **x);
-uint64_t cuda_rope_host_bytes(const struct cuda_plan *p);
 
 #endif

@@ -391,6 +391,9 @@ static uint32_t one(struct lister *s, uint32_t i)
 	struct input in = { .reg = o->src };
 
 	switch (o->kind) {
+	case TAPE_TAKE:
+	case TAPE_GIVE: /* copies, of the step's */
+		return 1;
 	case TAPE_EMBED:
 		embed(s, o);
 		return 1;

@@ -10,10 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../../libclient/why.h"
 #include "cuda.h"
 
 #define ALIGN 256u /* of everything in it */
 #define MIB   ((uint64_t)1 << 20)
+
+#define USUAL_CTX 4096 /* tokens that there should be room for, unasked */
 
 static uint64_t carve(uint64_t *at, uint64_t bytes)
 {
@@ -21,6 +24,11 @@ static uint64_t carve(uint64_t *at, uint64_t bytes)
 
 	*at += (bytes + ALIGN - 1) & ~(uint64_t)(ALIGN - 1);
 	return p;
+}
+
+static uint64_t whole(uint64_t bytes, uint64_t granule)
+{
+	return (bytes + granule - 1) / granule * granule;
 }
 
 static uint64_t most(uint64_t a, uint64_t b)
@@ -64,6 +72,25 @@ static void find_stored(const struct cuda_plan *p, bool *stored)
 	}
 }
 
+/* What goes between host and device besides a step's input. */
+static void find_pinned(struct cuda_plan *p)
+{
+	uint64_t out = p->conf.max_out, n = 0;
+	uint32_t i;
+
+	for (i = 0; i < TAPE_ROPE_N; i++)
+		n += p->rope[i];
+	p->rope_bytes = n * 2 * CUDA_ROPE_ROWS * p->hp.n_rope * sizeof(float);
+	p->takes = p->tape.ops[0].kind == TAPE_TAKE;
+	p->gives = p->tape.ops[p->tape.n_ops - 1].kind == TAPE_GIVE;
+	if (p->takes || p->gives)
+		p->x_bytes = (uint64_t)p->conf.max_tokens * p->hp.n_embd *
+			     sizeof(float);
+	p->hidden = out * p->tape.width[TAPE_L];
+	p->out_bytes =
+		(p->hidden + out * p->tape.width[TAPE_E]) * sizeof(float);
+}
+
 int cuda_plan_build(struct cuda_plan *p, const struct image *im,
 		    struct tape *tape, const struct weights *w,
 		    const struct backend_conf *conf, char why[160])
@@ -77,7 +104,9 @@ int cuda_plan_build(struct cuda_plan *p, const struct image *im,
 	p->tape = *tape;
 	memset(tape, 0, sizeof(*tape));
 	p->hp = im->h->hp;
+	p->hp.n_layer = p->tape.n_layer;
 	p->conf = *conf;
+	p->weight_bytes = w->used;
 	ret = backend_check_model(&p->hp, why);
 	if (ret)
 		return ret;
@@ -101,9 +130,32 @@ int cuda_plan_build(struct cuda_plan *p, const struct image *im,
 	width = p->tape.width[TAPE_L];
 	rows = width ? max_rows(conf, TAPE_L) : 0;
 	p->top = carve(&p->scratch_bytes, rows * sizeof(struct top_row));
-	p->top_part = carve(&p->scratch_bytes,
-			    rows * CU_TOP_PART(width) * sizeof(uint64_t));
+	p->top_part = carve(&p->scratch_bytes, rows * CU_TOP_PART(width) *
+						       sizeof(uint64_t));
+	find_pinned(p);
 	return 0;
+}
+
+int cuda_plan_measure(struct cuda_plan *p, const struct image *im,
+		      const struct backend_part *part,
+		      const struct backend_conf *conf, char why[160])
+{
+	struct weights w;
+	struct tape tape;
+	int ret;
+
+	memset(p, 0, sizeof(*p));
+	ret = tape_build_part(&tape, im, part, why);
+	if (ret)
+		return ret;
+	ret = weights_measure(&w, im, &tape, why);
+	if (!ret)
+		ret = cuda_plan_build(p, im, &tape, &w, conf, why);
+	if (ret)
+		cuda_plan_free(p);
+	tape_free(&tape);
+	weights_free(&w);
+	return ret;
 }
 
 void cuda_plan_free(struct cuda_plan *p)
@@ -149,20 +201,89 @@ void cuda_plan_context(const struct cuda_plan *p, uint32_t n_blocks,
 	c->in = carve(&c->bytes, c->in_bytes);
 }
 
+uint64_t cuda_plan_block(const struct cuda_plan *p)
+{
+	return kv_block_elems(&p->hp) * sizeof(uint16_t);
+}
+
+void cuda_plan_need(const struct cuda_plan *p, uint32_t n_blocks,
+		    uint64_t granule, struct cuda_need *n)
+{
+	struct cuda_context c;
+
+	cuda_plan_context(p, n_blocks, &c);
+	n->weights = whole(p->weight_bytes, granule);
+	n->scratch = whole(p->scratch_bytes, granule);
+	n->context = whole(c.bytes, granule);
+	n->kv = whole(cuda_plan_block(p) * n_blocks, granule);
+	n->device = n->weights + n->scratch + n->context + n->kv;
+	n->pinned = p->rope_bytes + p->out_bytes + p->x_bytes + c.in_bytes;
+}
+
 uint64_t cuda_plan_kv(const struct cuda_plan *p, uint64_t left,
 		      uint64_t granule)
 {
-	uint64_t block = kv_block_elems(&p->hp) * sizeof(uint16_t), n;
-	struct cuda_context c;
+	uint64_t block = cuda_plan_block(p), low = 0, high = left / block, mid;
+	struct cuda_need need;
 
-	/* Both are rounded up to what the device maps. */
-	left = left > 2 * granule ? left - 2 * granule : 0;
-	n = left / block;
-	n = n < UINT32_MAX ? n : UINT32_MAX;
-	/* What the most blocks need, fewer do not need more of. */
-	cuda_plan_context(p, (uint32_t)n, &c);
-	left = left > c.bytes ? left - c.bytes : 0;
-	return left / block * block;
+	if (high > UINT32_MAX)
+		high = UINT32_MAX;
+	while (low < high) {
+		mid = high - (high - low) / 2;
+		cuda_plan_need(p, (uint32_t)mid, granule, &need);
+		if (need.context + need.kv > left)
+			high = mid - 1;
+		else
+			low = mid;
+	}
+	return low * block;
+}
+
+void cuda_plan_info(const struct cuda_plan *p, uint64_t left, uint64_t granule,
+		    struct backend_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	info->weight_bytes = p->weight_bytes;
+	info->scratch_bytes = p->scratch_bytes;
+	info->kv_block_bytes = cuda_plan_block(p);
+	info->own_bytes = info->weight_bytes + info->scratch_bytes;
+	info->own_block_bytes = info->kv_block_bytes;
+	info->kv_budget = cuda_plan_kv(p, left, granule);
+}
+
+int cuda_plan_split(const struct image *im, const struct backend_conf *conf,
+		    uint64_t left, uint64_t granule, uint32_t n_ctx,
+		    uint32_t *layer0, char why[160])
+{
+	struct backend_part part = { .layer1 = im->h->hp.n_layer };
+	uint64_t first = 0, ctx = n_ctx, n;
+	struct cuda_need need = { 0 };
+	struct cuda_plan p;
+	int ret;
+
+	if (!ctx)
+		ctx = im->h->hp.n_ctx_train < USUAL_CTX ? im->h->hp.n_ctx_train
+							: USUAL_CTX;
+	n = (ctx + KV_BLOCK - 1) / KV_BLOCK;
+	/* Unasked, a cache takes half of what is left at most. */
+	n *= n_ctx ? 1 : 2;
+	for (; part.layer0 < part.layer1; part.layer0++) {
+		ret = cuda_plan_measure(&p, im, &part, conf, why);
+		if (ret)
+			return ret;
+		cuda_plan_need(&p, (uint32_t)n, granule, &need);
+		cuda_plan_free(&p);
+		first = first ? first : need.device;
+		*layer0 = part.layer0;
+		if (need.device <= left)
+			return 0;
+	}
+	return say_why(
+		why, -ENOMEM,
+		"with %llu tokens the model needs %llu bytes on the GPU, "
+		"its last layer %llu, and %llu are free",
+		(unsigned long long)ctx, (unsigned long long)first,
+		(unsigned long long)need.device, (unsigned long long)left);
 }
 
 uint64_t cuda_margin(uint64_t vram_bytes)

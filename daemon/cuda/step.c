@@ -74,16 +74,6 @@ static void fill(struct backend_model *m, const struct batch *b,
 
 /* ------------------------------------------------------ rotation tables */
 
-uint64_t cuda_rope_host_bytes(const struct cuda_plan *p)
-{
-	uint64_t n = 0;
-	uint32_t i;
-
-	for (i = 0; i < TAPE_ROPE_N; i++)
-		n += p->rope[i];
-	return n * 2 * CUDA_ROPE_ROWS * p->hp.n_rope * sizeof(float);
-}
-
 /* Wait for what is on the stream. */
 static int settle(struct backend_model *m, const char *doing)
 {
@@ -154,22 +144,20 @@ static int launch(struct backend_model *m, struct cu_launch *l)
 	return cu_run(d, &run, d->compute, params);
 }
 
-static int get(struct backend_model *m, uint64_t from, uint64_t bytes,
-	       float *to)
+static int get_rows(struct backend_model *m, uint32_t reg, uint32_t rows,
+		    float *to)
 {
+	const struct cuda_plan *p = &m->plan;
 	struct cu_dev *d = &m->be->dev;
 
-	if (!bytes)
+	if (!rows || !p->tape.width[reg])
 		return 0;
 	return CU(d,
-		  cuMemcpyDtoHAsync(to, m->scratch.at + from, bytes,
+		  cuMemcpyDtoHAsync(to, m->scratch.at + p->reg[reg],
+				    (uint64_t)rows * p->tape.width[reg] *
+					    sizeof(float),
 				    d->compute),
 		  "results of a step");
-}
-
-static uint64_t row_bytes(const struct backend_model *m, uint32_t reg)
-{
-	return m->plan.tape.width[reg] * sizeof(float);
 }
 
 /* All of a step, or all that a graph of it keeps. */
@@ -186,11 +174,11 @@ static int submit(struct backend_model *m, const struct cuda_key *key,
 	for (i = 0; i < n && !rc; i++)
 		rc = launch(m, &m->list[i]);
 	if (!rc)
-		rc = get(m, m->plan.top, key->n_logits * sizeof(struct top_row),
-			 m->out);
+		rc = get_rows(m, TAPE_L, key->n_logits, m->out);
 	if (!rc)
-		rc = get(m, m->plan.reg[TAPE_E],
-			 key->n_out * row_bytes(m, TAPE_E), m->out + m->hidden);
+		rc = get_rows(m, TAPE_E, key->n_out, m->out + m->plan.hidden);
+	if (!rc && m->plan.gives)
+		rc = get_rows(m, TAPE_X, key->n, m->x);
 	return rc;
 }
 
@@ -270,6 +258,21 @@ static int replay(struct backend_model *m, const struct cuda_key *key)
 	return rc;
 }
 
+/* What layers that are elsewhere have made of the tokens. */
+static int put_x(struct backend_model *m, const struct batch *b)
+{
+	struct cu_dev *d = &m->be->dev;
+	size_t bytes = (size_t)b->n_tokens * m->plan.hp.n_embd * sizeof(float);
+
+	if (!m->plan.takes)
+		return 0;
+	memcpy(m->x, b->x, bytes);
+	return CU(d,
+		  cuMemcpyHtoDAsync(m->scratch.at + m->plan.reg[TAPE_X], m->x,
+				    bytes, d->compute),
+		  "residual rows of a step");
+}
+
 /* One number for contexts that are nearly as long, so that a graph lasts. */
 static uint32_t round_spans(const struct backend_model *m, uint32_t n)
 {
@@ -298,6 +301,8 @@ static int run(struct backend_model *m, const struct batch *b)
 		cuMemcpyHtoDAsync(m->context.at + m->ctx.in, m->in, f.bytes,
 				  d->compute),
 		"input of a step");
+	if (!rc)
+		rc = put_x(m, b);
 	if (rc)
 		return rc;
 	key.spans = (f.n_pos + VEC_ATTN_SPAN - 1) / VEC_ATTN_SPAN;
@@ -325,28 +330,12 @@ int cuda_step(struct backend_model *m, struct batch *b)
 		log_warnx("cuda: step: %s", be->dev.why);
 		return -ENODEV;
 	}
-	m->n_rows = b->n_logits;
-	b->logits = NULL;
-	b->top = (const struct top_row *)m->out;
-	b->hidden = m->out + m->hidden;
-	return 0;
-}
-
-int cuda_logits(struct backend_model *m, uint32_t row, const float **x)
-{
-	uint64_t bytes = row_bytes(m, TAPE_L);
-	int rc;
-
-	if (row >= m->n_rows)
-		return -EINVAL;
-	backend_beat(&m->be->dev.conf);
-	rc = get(m, m->plan.reg[TAPE_L] + row * bytes, bytes, m->out + m->row);
-	if (!rc)
-		rc = settle(m, "a row of logits");
-	if (rc) {
-		log_warnx("cuda: logits: %s", m->be->dev.why);
-		return -ENODEV;
+	if (m->plan.gives) {
+		memcpy(b->x, m->x,
+		       (size_t)b->n_tokens * m->plan.hp.n_embd * sizeof(float));
+		return 0;
 	}
-	*x = m->out + m->row;
+	b->logits = m->out;
+	b->hidden = m->out + m->plan.hidden;
 	return 0;
 }
