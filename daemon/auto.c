@@ -275,7 +275,7 @@ static int auto_step(struct backend_model *m, struct batch *b)
 
 static int auto_logits(struct backend_model *m, uint32_t row, const float **x)
 {
-	return m->on->ops->logits(m->m, row, x);
+	return m->gpu.on->ops->logits(m->gpu.m, row, x);
 }
 
 const struct backend_ops backend_auto = {

@@ -28,7 +28,8 @@ struct act_block;
  * @weight_bytes:  of the tape's tensors
  * @top, @top_part: likewise, of struct cu_top
  * @scratch_bytes: registers, for whatever context
- * @hidden: where in a step's results the hidden states begin, in floats
+ * @hidden, @row: where in a step's results the hidden states begin, and a row of
+ *         logits, in floats
  * @takes, @gives: residual rows come from layers before, go to those after
  * @rope_bytes, @out_bytes, @x_bytes: of pinned host memory, for rows of the
  *         tables on their way up, for results, and for residual rows
@@ -46,6 +47,7 @@ struct cuda_plan {
 	uint64_t top_part;
 	uint64_t scratch_bytes;
 	uint64_t hidden;
+	uint64_t row;
 	uint64_t rope_bytes;
 	uint64_t out_bytes;
 	uint64_t x_bytes;
@@ -170,8 +172,9 @@ struct backend {
  * struct backend_model - a loaded model
  * @w:       pointers are the device's
  * @weights, @scratch, @kv, @context: its memory on the device
- * @in:      a step's input before it is uploaded, pinned; @out: its logits,
- *           then its hidden states, likewise
+ * @in:      a step's input before it is uploaded, pinned; @out: its rows in
+ *           short, its hidden states, and a row of logits, likewise
+ * @n_rows:  with logits, of the last step
  * @x:       residual rows from and for other layers, pinned
  * @rope_host: rows of the rotation tables on their way up, pinned
  * @n_rope_pos: positions whose rows are up
@@ -194,6 +197,7 @@ struct backend_model {
 	float *rope_host;
 	double *inv_freq[TAPE_ROPE_N];
 	uint64_t kv_left;
+	uint32_t n_rows;
 	uint32_t n_rope_pos;
 	uint32_t n_blocks;
 	struct cu_event *done;

@@ -86,9 +86,10 @@ static void find_pinned(struct cuda_plan *p)
 	if (p->takes || p->gives)
 		p->x_bytes = (uint64_t)p->conf.max_tokens * p->hp.n_embd *
 			     sizeof(float);
-	p->hidden = out * p->tape.width[TAPE_L];
-	p->out_bytes =
-		(p->hidden + out * p->tape.width[TAPE_E]) * sizeof(float);
+	if (p->tape.width[TAPE_L])
+		p->hidden = out * sizeof(struct top_row) / sizeof(float);
+	p->row = p->hidden + out * p->tape.width[TAPE_E];
+	p->out_bytes = (p->row + p->tape.width[TAPE_L]) * sizeof(float);
 }
 
 int cuda_plan_build(struct cuda_plan *p, const struct image *im,
@@ -130,8 +131,8 @@ int cuda_plan_build(struct cuda_plan *p, const struct image *im,
 	width = p->tape.width[TAPE_L];
 	rows = width ? max_rows(conf, TAPE_L) : 0;
 	p->top = carve(&p->scratch_bytes, rows * sizeof(struct top_row));
-	p->top_part = carve(&p->scratch_bytes, rows * CU_TOP_PART(width) *
-						       sizeof(uint64_t));
+	p->top_part = carve(&p->scratch_bytes,
+			    rows * CU_TOP_PART(width) * sizeof(uint64_t));
 	find_pinned(p);
 	return 0;
 }

@@ -144,20 +144,28 @@ static int launch(struct backend_model *m, struct cu_launch *l)
 	return cu_run(d, &run, d->compute, params);
 }
 
+static int get(struct backend_model *m, uint64_t from, uint64_t bytes,
+	       float *to)
+{
+	struct cu_dev *d = &m->be->dev;
+
+	if (!bytes)
+		return 0;
+	return CU(d,
+		  cuMemcpyDtoHAsync(to, m->scratch.at + from, bytes,
+				    d->compute),
+		  "results of a step");
+}
+
+static uint64_t row_bytes(const struct backend_model *m, uint32_t reg)
+{
+	return m->plan.tape.width[reg] * sizeof(float);
+}
+
 static int get_rows(struct backend_model *m, uint32_t reg, uint32_t rows,
 		    float *to)
 {
-	const struct cuda_plan *p = &m->plan;
-	struct cu_dev *d = &m->be->dev;
-
-	if (!rows || !p->tape.width[reg])
-		return 0;
-	return CU(d,
-		  cuMemcpyDtoHAsync(to, m->scratch.at + p->reg[reg],
-				    (uint64_t)rows * p->tape.width[reg] *
-					    sizeof(float),
-				    d->compute),
-		  "results of a step");
+	return get(m, m->plan.reg[reg], rows * row_bytes(m, reg), to);
 }
 
 /* All of a step, or all that a graph of it keeps. */
@@ -174,7 +182,11 @@ static int submit(struct backend_model *m, const struct cuda_key *key,
 	for (i = 0; i < n && !rc; i++)
 		rc = launch(m, &m->list[i]);
 	if (!rc)
-		rc = get_rows(m, TAPE_L, key->n_logits, m->out);
+		rc = get(m, m->plan.top,
+			 row_bytes(m, TAPE_L)
+				 ? key->n_logits * sizeof(struct top_row)
+				 : 0,
+			 m->out);
 	if (!rc)
 		rc = get_rows(m, TAPE_E, key->n_out, m->out + m->plan.hidden);
 	if (!rc && m->plan.gives)
@@ -335,7 +347,29 @@ int cuda_step(struct backend_model *m, struct batch *b)
 		       (size_t)b->n_tokens * m->plan.hp.n_embd * sizeof(float));
 		return 0;
 	}
-	b->logits = m->out;
+	m->n_rows = b->n_logits;
+	b->logits = NULL;
+	b->top = (const struct top_row *)m->out;
 	b->hidden = m->out + m->plan.hidden;
+	return 0;
+}
+
+int cuda_logits(struct backend_model *m, uint32_t row, const float **x)
+{
+	uint64_t bytes = row_bytes(m, TAPE_L);
+	float *to = m->out + m->plan.row;
+	int rc;
+
+	if (row >= m->n_rows)
+		return -EINVAL;
+	backend_beat(&m->be->dev.conf);
+	rc = get(m, m->plan.reg[TAPE_L] + row * bytes, bytes, to);
+	if (!rc)
+		rc = settle(m, "a row of logits");
+	if (rc) {
+		log_warnx("cuda: logits: %s", m->be->dev.why);
+		return -ENODEV;
+	}
+	*x = to;
 	return 0;
 }
