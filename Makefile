@@ -206,10 +206,13 @@ $(O)/%.o: %.c $(O)/.flags
 # Machine code for the cards there are, and PTX that newer ones compile. The
 # bits are the CPU's: a product and a sum are contracted where the source says.
 CUDA_ARCH := 80 86 89 90a 120
-NVCC_FLAGS := -std=c++17 -O3 -fmad=false -prec-div=true -prec-sqrt=true -ftz=false \
+CUDA_PTX := 90
+# PTX of 90a runs on no other chip; what the others get of it is an empty kernel.
+$(CUDA_O)/kernels/cuda/gemm_sm90.fatbin: CUDA_PTX := 80 90a
+NVCC_FLAGS = -std=c++17 -O3 -fmad=false -prec-div=true -prec-sqrt=true -ftz=false \
 	--fatbin --compress-mode=none -Xcudafe --display_error_number \
 	$(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
-	-gencode arch=compute_90,code=compute_90
+	$(foreach a,$(CUDA_PTX),-gencode arch=compute_$(a),code=compute_$(a))
 $(CUDA_O)/kernels/cuda/%.fatbin: kernels/cuda/%.cu tests/nvcc.sh
 	$(Q)mkdir -p $(@D)
 	$(call say,NVCC,$<)tests/nvcc.sh "$(NVCC)" $@ $< $(NVCC_FLAGS)

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gemm.h"
 #include "op.h"
 
 enum cu_file {
@@ -74,6 +75,8 @@ struct cu_launch {
 		struct cu_embed embed;
 		struct cu_mul mul;
 		struct cu_mv mv;
+		struct cu_tiles tiles;
+		struct cu_gemm gemm;
 		struct cu_norm norm;
 		struct cu_quant quant;
 		struct cu_glu glu;
@@ -111,8 +114,21 @@ int cu_launch_attn(struct cu_launch *l, const struct cu_attn *p,
 int cu_launch_top(struct cu_launch *l, const struct cu_top *p,
 		  const struct cu_chip *chip);
 
+/* Products by wgmma: operands become tiles first, of so many bytes. */
+uint64_t cu_tiles_bytes(uint32_t rows, uint32_t cols);
+int cu_launch_tiles(struct cu_launch *l, const struct cu_tiles *p,
+		    const struct cu_chip *chip);
+int cu_launch_gemm(struct cu_launch *l, const struct cu_gemm *p,
+		   const struct cu_chip *chip);
+
 /* True if the input of a product for few tokens can be prepared (normed,
  * quantised) in shared memory by each block itself. */
 bool cu_mul_fits(const struct cu_mul *p, const struct cu_chip *chip);
+
+/* How many of @of cover @n. */
+static inline uint32_t cu_up(uint32_t n, uint32_t of)
+{
+	return (n + of - 1) / of;
+}
 
 #endif

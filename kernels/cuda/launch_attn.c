@@ -22,18 +22,13 @@ static void few(struct cu_launch *l, const struct cu_attn *p)
 		l->smem += FEW_FRESH(p->kv.head_dim, p->n);
 }
 
-static uint32_t up(uint32_t n, uint32_t to)
-{
-	return (n + to - 1) / to;
-}
-
 /* A block a piece and as many heads as make its warps' queries. */
 static void many(struct cu_launch *l, const struct cu_attn *p)
 {
 	uint32_t dim = p->kv.head_dim, rows = MANY_ROWS(dim);
 	uint32_t group = p->n_head / p->kv.n_head_kv;
-	uint32_t parts = up(group, MANY_WARPS(dim) * rows / CU_PIECE);
-	uint32_t warps = up(up(group, parts) * CU_PIECE, rows);
+	uint32_t parts = cu_up(group, MANY_WARPS(dim) * rows / CU_PIECE);
+	uint32_t warps = cu_up(cu_up(group, parts) * CU_PIECE, rows);
 
 	l->kernel = dim <= 64	 ? CU_attn_64
 		    : dim <= 128 ? CU_attn_128

@@ -32,11 +32,6 @@ static const uint16_t kernels[FMT_N][SHAPE_N] = {
 #include "../quant.def"
 };
 
-static uint32_t up(uint32_t n, uint32_t to)
-{
-	return (n + to - 1) / to;
-}
-
 static uint32_t smem_of(const struct tile *t, enum fmt f)
 {
 	const struct shape *s = &shapes[f];
@@ -60,8 +55,8 @@ static int choose(const struct cu_mat *m, uint32_t n,
 	for (i = 0; i < SHAPE_N; i++) {
 		const struct tile *t = &tiles[i];
 
-		cost = (uint64_t)up(m->rows, t->panels * MAT_PANEL) *
-		       up(n, t->tokens);
+		cost = (uint64_t)cu_up(m->rows, t->panels * MAT_PANEL) *
+		       cu_up(n, t->tokens);
 		cost = (cost + chip->sms - 1) / chip->sms * t->work;
 		if (cost < least &&
 		    smem_of(t, (enum fmt)m->fmt) <= chip->smem) {
@@ -79,8 +74,8 @@ static int quantised(struct cu_launch *l, const struct cu_chip *chip)
 	const struct tile *t = &tiles[shape];
 
 	l->kernel = kernels[m->fmt][shape];
-	l->grid[0] = up(l->p.mul.n, t->tokens);
-	l->grid[1] = up(m->rows, t->panels * MAT_PANEL);
+	l->grid[0] = cu_up(l->p.mul.n, t->tokens);
+	l->grid[1] = cu_up(m->rows, t->panels * MAT_PANEL);
 	l->block = t->threads;
 	l->smem = smem_of(t, (enum fmt)m->fmt);
 	if (l->p.mul.in != CU_IN_ACT || m->cols % fmt_info[m->fmt].block ||
@@ -94,8 +89,8 @@ static int floats(struct cu_launch *l, const struct cu_chip *chip)
 	const struct cu_mat *m = &l->p.mul.m[0];
 
 	l->kernel = kernels[m->fmt][0];
-	l->grid[0] = up(l->p.mul.n, MMF_TOKENS);
-	l->grid[1] = up(m->rows, MMF_ROWS);
+	l->grid[0] = cu_up(l->p.mul.n, MMF_TOKENS);
+	l->grid[1] = cu_up(m->rows, MMF_ROWS);
 	l->block = MMF_THREADS;
 	l->smem = MMF_STAGES * MMF_STAGE_BYTES(fmt_info[m->fmt].bytes);
 	if (l->p.mul.in != CU_IN_FLOAT || m->cols % MMF_COLS ||

@@ -11,11 +11,6 @@
 #define COPIED	   32768u /* input worth a copy in shared memory */
 #define SMEM_BLOCK 1024u  /* of shared memory, what each block costs on top */
 
-static uint32_t up(uint32_t n, uint32_t to)
-{
-	return (n + to - 1) / to;
-}
-
 static void lay_mat(struct cu_mv *v, uint32_t i)
 {
 	const struct cu_mat *m = &v->mul.m[i];
@@ -33,10 +28,10 @@ static void lay_mat(struct cu_mv *v, uint32_t i)
 	}
 	of->chain = (s->group < ACT_BLOCK ? CU_CHAIN_HALVES : 0) |
 		    (s->kind != SHAPE_OFF ? CU_CHAIN_MIN : 0);
-	of->tiles = up(m->rows, MV_ROWS);
+	of->tiles = cu_up(m->rows, MV_ROWS);
 	/* half of the banks further than whole rounds, for the two panels */
 	of->stride = v->cols / ACT_BLOCK * of->unit + of->chunk_scales;
-	of->stride = up(of->stride, 128) * 128 + 64;
+	of->stride = cu_up(of->stride, 128) * 128 + 64;
 	if (2 * of->stride > v->stage)
 		v->stage = 2 * of->stride;
 	if (s->lo && v->groups < v->cols / s->group)
@@ -65,10 +60,10 @@ static uint32_t lay(struct cu_mv *v, const struct cu_mul *p,
 	else
 		/* products of a tile, or half of what norm_rows() wants */
 		v->sum_bytes = (CU_FEW * MV_ROWS + p->n * (cols / 32 + 9)) * 4;
-	v->sum_bytes = up(v->sum_bytes, 128) * 128;
+	v->sum_bytes = cu_up(v->sum_bytes, 128) * 128;
 	smem = MV_STAGES * v->stage + 2 * v->sum_bytes;
 	/* tokens a quarter of the banks apart */
-	v->act_stride = quant ? up(cols * 2, 128) * 128 + 16 : cols * 4;
+	v->act_stride = quant ? cu_up(cols * 2, 128) * 128 + 16 : cols * 4;
 	acts = (uint64_t)v->act_stride * p->n;
 	must = p->in == CU_IN_NORM || (quant && p->in == CU_IN_FLOAT);
 	v->staged = acts <= (must ? PREPARED : COPIED) &&

@@ -11,11 +11,6 @@
 #define Y_MAX 65535u /* of a grid */
 #define WARPS 8u     /* a block's heads */
 
-static uint32_t up(uint32_t n, uint32_t to)
-{
-	return (n + to - 1) / to;
-}
-
 /* A thread an element of a row. */
 static int by_row(struct cu_launch *l, uint16_t kernel, uint32_t width,
 		  uint32_t n, bool quantised)
@@ -24,8 +19,8 @@ static int by_row(struct cu_launch *l, uint16_t kernel, uint32_t width,
 		return -ENOTSUP;
 	l->kernel = kernel;
 	l->pdl = 1;
-	l->block = width < BLOCK ? up(width, WARP) * WARP : BLOCK;
-	l->grid[0] = up(width, l->block);
+	l->block = width < BLOCK ? cu_up(width, WARP) * WARP : BLOCK;
+	l->grid[0] = cu_up(width, l->block);
 	l->grid[1] = n;
 	l->grid[2] = 1;
 	l->smem = 0;
@@ -61,7 +56,7 @@ int cu_launch_gather(struct cu_launch *l, const struct cu_gather *p,
 int cu_launch_norm(struct cu_launch *l, const struct cu_norm *p,
 		   const struct cu_chip *chip)
 {
-	uint32_t threads = up(p->width, 8 * WARP) * WARP;
+	uint32_t threads = cu_up(p->width, 8 * WARP) * WARP;
 
 	l->p.norm = *p;
 	l->kernel = CU_rmsnorm;
@@ -69,7 +64,7 @@ int cu_launch_norm(struct cu_launch *l, const struct cu_norm *p,
 	l->block = threads < 1024 ? threads : 1024;
 	l->grid[0] = p->n;
 	l->grid[1] = l->grid[2] = 1;
-	l->smem = (up(p->width, VEC_NORM_CHUNK) * VEC_LANES + 1) *
+	l->smem = (cu_up(p->width, VEC_NORM_CHUNK) * VEC_LANES + 1) *
 		  (uint32_t)sizeof(float);
 	if (l->smem > chip->smem || (p->act && p->width % ACT_BLOCK))
 		return -ENOTSUP;
@@ -87,7 +82,7 @@ int cu_launch_rope_kv(struct cu_launch *l, const struct cu_rope_kv *p,
 	l->kernel = CU_rope_kv;
 	l->pdl = 1;
 	l->block = WARPS * WARP;
-	l->grid[0] = up(p->n_head + 2 * p->kv.n_head_kv, WARPS);
+	l->grid[0] = cu_up(p->n_head + 2 * p->kv.n_head_kv, WARPS);
 	l->grid[1] = p->n;
 	l->grid[2] = 1;
 	l->smem = WARPS * p->kv.head_dim * (uint32_t)sizeof(float);
