@@ -97,6 +97,34 @@ logged 'killed (pid .*, SIGKILL)' || fail "it was not killed"
 engine=$(child_pid)
 stop
 
+# some layers there, the others on the CPU: as many as were asked for ...
+gpu -o backend=auto -o gpu-layers=1 -o watchdog-ms=60000
+for m in "${models[@]}"; do same "$m" 4 "a layer on the GPU"; done
+[ "$(grep -c 'layers 1 to 1 of 2 on the CPU, the others on the GPU' "$t/log")" = 3 ] ||
+	fail "the log does not say where layers are"
+"$O/hearth" ps 2>/dev/null | grep -q 'cuda 1/2, cpu 1/2' ||
+	fail "ps does not say where layers are"
+stop
+# ... or as many as fit, and it is said beforehand how many those are
+"$O/tests/t_mkgguf" "$t/wide.gguf" --type Q8_0 --ctx 512 --layers 3 --ff 2048
+chmod 644 "$t/wide.gguf"
+start -o backend=cpu
+ask wide 2 >"$t/wide.2" || fail "wide: $(cat "$t/err")"
+stop
+for ((mib = 136; mib < 200; mib++)); do
+	"$O/hearth" fit "$t/wide.gguf" --gpu-mem ${mib}M >"$t/fit" || true
+	if grep -q 'fits with [12] of 3 layers' "$t/fit"; then break; fi
+done
+n=$(sed -n 's/fits with \([12]\) of 3 layers.*/\1/p' "$t/fit")
+[ -n "$n" ] || fail "fit: $(cat "$t/fit")"
+export CUDASIM_MEM=$((mib << 20))
+gpu -o backend=auto -o watchdog-ms=60000
+same wide 2 "as many as fit"
+logged "layers 1 to $((3 - n)) of 3 on the CPU" ||
+	fail "fit says that $n layers fit, and the log something else"
+stop
+unset CUDASIM_MEM
+
 # lost in every engine's fourth step, so that the third does without
 given "lost" "cuGraphLaunch#4:lost" 'going on with the CPU' \
 	-o backend=auto -o watchdog-ms=60000

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # bash completion for hearth(1), printed by: hearth completion bash
 
-_hearth_verbs="run ps ls show load stop tokenize bench pull doctor version completion help"
+_hearth_verbs="run ps ls show fit load stop tokenize bench pull doctor version completion help"
 
 _hearth_options() {
 	case $1 in
@@ -9,6 +9,7 @@ _hearth_options() {
 	ps) echo "--help --json" ;;
 	ls) echo "--help --json --quick --quiet" ;;
 	show) echo "--help --template --metadata --json" ;;
+	fit) echo "--help --ctx --backend --device --gpu-mem --mem --gpu-layers --kv-bytes --parallel --step-tokens --json" ;;
 	load) echo "--help --ctx" ;;
 	stop) echo "--help --all --evict" ;;
 	tokenize) echo "--help --pieces --count --decode --no-special --no-bos --json" ;;
@@ -27,6 +28,7 @@ _hearth_kind() {
 	ps) echo none ;;
 	ls) echo none ;;
 	show) echo files ;;
+	fit) echo files ;;
 	load) echo files ;;
 	stop) echo resident ;;
 	tokenize) echo files ;;
