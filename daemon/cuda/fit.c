@@ -43,7 +43,7 @@ static int place(struct fitter *t)
 	int ret = 0;
 
 	t->layer0 = n;
-	if (t->wish->on == FIT_CPU || !t->there->gpu)
+	if (t->wish->on == FIT_CPU || !t->there->has_gpu)
 		return 0;
 	if (t->wish->on == FIT_GPU)
 		t->layer0 = 0;
@@ -61,7 +61,7 @@ static int place(struct fitter *t)
 }
 
 /* What a loaded model's info() would be. */
-static int measure(struct fitter *t)
+static int measure(struct fitter *t, char why[160])
 {
 	struct backend_part first = { .layer1 = t->layer0 };
 	struct backend_part last = { .layer0 = t->layer0,
@@ -72,12 +72,11 @@ static int measure(struct fitter *t)
 	int ret = 0;
 
 	if (t->layer0)
-		ret = backend_cpu_measure(&t->cpu, t->im, &first, t->conf,
-					  t->f->why);
+		ret = backend_cpu_measure(&t->cpu, t->im, &first, t->conf, why);
 	*a = t->cpu;
 	if (ret || last.layer0 == last.layer1)
 		return ret;
-	ret = cuda_plan_measure(&t->plan, t->im, &last, t->conf, t->f->why);
+	ret = cuda_plan_measure(&t->plan, t->im, &last, t->conf, why);
 	if (ret)
 		return ret;
 	cuda_plan_need(&t->plan, 1, t->there->granule, &need);
@@ -174,8 +173,12 @@ int fit_model(struct fit *f, const struct image *im,
 	ret = object_bytes(im, &f->object, f->why);
 	if (!ret)
 		ret = place(&t);
-	if (!ret)
-		ret = measure(&t);
+	if (!ret) {
+		/* Why it is not all on the GPU stays. */
+		ret = measure(&t, why);
+		if (ret)
+			memcpy(f->why, why, sizeof(f->why));
+	}
 	if (ret)
 		goto out;
 	f->block = t.all.kv_block_bytes;

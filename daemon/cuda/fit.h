@@ -6,17 +6,21 @@
 #ifndef HEARTH_FIT_H
 #define HEARTH_FIT_H
 
+#include <stdbool.h>
+
 #include "../backend.h"
 
 enum fit_on { FIT_AUTO, FIT_GPU, FIT_CPU };
 
 /**
  * struct fit_machine - what there is
- * @gpu:       bytes of its memory that models may take, 0: there is no GPU
- * @granule:   which it is mapped in
- * @host:      bytes of the host's memory that are free
+ * @has_gpu: there is a GPU
+ * @gpu:     bytes of its memory that models may take
+ * @granule: which it is mapped in
+ * @host:    bytes of the host's memory that are free
  */
 struct fit_machine {
+	bool has_gpu;
 	uint64_t gpu;
 	uint64_t granule;
 	uint64_t host;

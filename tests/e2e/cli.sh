@@ -163,6 +163,27 @@ want 0 "$hearth" show --json second
 is_json 'd["n_ctx_train"] == 256 and d["metadata"]["general.architecture"] == "llama"'
 want 0 "$hearth" show --metadata $m
 prints "general.architecture = llama"
+want 0 "$hearth" fit $m --backend cpu
+prints "fits, on the CPU"
+want 0 "$hearth" fit $m --gpu-mem 24G --json
+is_json 'd["fits"] and d["gpu"]["all"] <= d["gpu"]["there"] and d["verdict"] == "fits"'
+is_json 'd["gpu"]["layers"] == d["n_layer"] and d["n_ctx"] == d["n_ctx_train"] == 512'
+want 0 "$hearth" fit $m --gpu-mem 24G --gpu-layers 1
+prints "fits with 1 of . layers on the GPU"
+want 0 "$hearth" fit $m --gpu-mem 130M
+prints "not on the GPU: with 512 tokens the model needs"
+want 1 "$hearth" fit $m --gpu-mem 130M --backend cuda
+says "does not fit: . layers need .* bytes on the GPU, .* are free"
+want 1 "$hearth" fit $m --backend cpu --mem 1M
+says "does not fit: the pool needs"
+want 1 "$hearth" fit $m --ctx 513 --backend cpu
+says "context of 513 tokens wanted, the model has 512"
+want 2 "$hearth" fit $m --gpu-mem 24X
+says "no size"
+want 2 "$hearth" fit $m --backend gpu
+says "none of auto, cuda, cpu"
+want 1 "$hearth" fit nowhere
+want 2 "$hearth" fit
 want 0 "$hearth" tokenize --json $m "Hello, wörld"
 is_json 'len(d) > 4'
 ids=$(cat "$t/out")

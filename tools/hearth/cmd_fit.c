@@ -166,6 +166,7 @@ static int ask_gpu(struct plan *p, const char *device)
 		margin = cuda_margin(dev.vram_bytes);
 		p->there.gpu = left > margin ? left - margin : 0;
 		p->there.granule = dev.granule;
+		p->there.has_gpu = true;
 		cu_dev_print(&dev, p->gpu, sizeof(p->gpu));
 		cu_dev_close(&dev);
 	}
@@ -195,6 +196,7 @@ static int find_gpu(struct plan *p, const struct args *a)
 	margin = cuda_margin(bytes);
 	p->there.gpu = bytes > margin ? bytes - margin : 0;
 	p->there.granule = CU_GRANULE;
+	p->there.has_gpu = true;
 	snprintf(p->gpu, sizeof(p->gpu), "one with %s, of which %s", a->gpu_mem,
 		 fmt_size(size, margin));
 	strcat(p->gpu, " are the driver's");
@@ -327,7 +329,8 @@ static void print_text(const struct plan *p)
 	printf("context: %u tokens; the model's %u, at most %u fit\n", f->n_ctx,
 	       p->im.h->hp.n_ctx_train, f->max_ctx);
 	verdict(p, text, sizeof(text));
-	puts(text);
+	if (f->fits)
+		puts(text);
 }
 
 static json_t *side_json(const struct fit_side *s, uint64_t there)
@@ -368,6 +371,7 @@ int cmd_fit(const struct cmd *c, int argc, char **argv)
 {
 	struct args a = { .layers = AUTO };
 	struct plan p = { 0 };
+	char text[512];
 	int n = opt_parse(c, &a, argc, argv), rc;
 
 	if (n < 0)
@@ -389,7 +393,11 @@ int cmd_fit(const struct cmd *c, int argc, char **argv)
 	else
 		print_text(&p);
 	image_close(&p.im);
-	if (rc)
+	if (!rc && !p.fit.fits) {
+		verdict(&p, text, sizeof(text));
+		tool_err("%s: %s", argv[0], text);
+	}
+	if (rc || !p.fit.fits)
 		return EXIT_FAIL;
-	return p.fit.fits ? tool_flush() : EXIT_FAIL;
+	return tool_flush();
 }
