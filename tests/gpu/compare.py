@@ -3,14 +3,14 @@
 """Compare what kernels gave in the simulator and on a chip: compare.py SIM CHIP
 
 The files are of tests/cuda_dump.h. All bytes must be equal, but that a NaN is
-any NaN; and kernels of the simulator's own tests in which the chip's matrix
-units add floats, in an order that is theirs, or that call approximate functions,
-must be near: within 1e-5 of the largest element.
+any NaN; and kernels in which the chip's matrix units add floats, in an order that
+is theirs, or that call approximate functions, must be near: within 1e-5 of the
+largest element.
 """
 import struct
 import sys
 
-NEAR = {"mma_bf16_k", "mma_f16_k", "hop_ok", "hop_mixed", "mix_k"}
+NEAR = {"mma_bf16_k", "mma_f16_k", "hop_ok", "hop_mixed", "mix_k", "gemm"}
 
 
 def records(path):
