@@ -11,7 +11,7 @@
 #   PEER         directory with llama.cpp's llama-bench and llama-batched-bench,
 #                built with CUDA, to measure beside:
 #                  cmake -B build -DGGML_CUDA=ON && cmake --build build -j
-#   LIMIT_S      what does not begin within so many seconds is left out (540)
+#   LIMIT_S      a model that does not begin within so many seconds is left out (420)
 #   COMMIT       what was built, if this is no git tree
 #
 # It needs no network: the driver and a Python with numpy (PYTHON=). Rates go
@@ -22,7 +22,7 @@
 . "$(dirname "$0")/gpu.inc"
 
 python=$(numpy_python) || python=python3 # files and tiny models need none
-export PEER=${PEER:-} LIMIT_S=${LIMIT_S:-540} MODELS=${MODELS:-}
+export PEER=${PEER:-} LIMIT_S=${LIMIT_S:-420} MODELS=${MODELS:-}
 if [ -z "${MODELS_DIR:-}" ]; then
 	MODELS_DIR=$O/models
 	room=$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1)
