@@ -154,8 +154,10 @@ DEV void mv_end(const struct cu_mv &p, const struct mv_at &at, uint32_t t,
 	const struct cu_mul &m = p.mul;
 	uint32_t rows = m.m[at.mat].rows, row = at.row + lane_id();
 	uint32_t mat = m.glu ? 0 : at.mat;
-	float *out = m.out[mat] ? m.out[mat] + (size_t)t * rows + row : NULL;
+	float *out = m.out[mat];
 
+	if (m.add && row < rows)
+		v = m.out[0][(size_t)t * rows + row] + v;
 	if (m.bias[at.mat] && row < rows)
 		v = v + m.bias[at.mat][row];
 	if (m.glu && at.mat == 0) {
@@ -169,5 +171,5 @@ DEV void mv_end(const struct cu_mv &p, const struct mv_at &at, uint32_t t,
 				 at.row / ACT_BLOCK,
 			 v);
 	if (out && row < rows)
-		*out = m.add ? *out + v : v;
+		out[(size_t)t * rows + row] = v;
 }
