@@ -228,10 +228,10 @@ static const struct {
 	uint32_t arch;
 	enum fmt f;
 } models[] = {
-	{ ARCH_llama, FMT_Q4_0 },
-	{ ARCH_qwen2, FMT_Q8_0 },
-	{ ARCH_qwen3, FMT_Q4_K },
-	{ ARCH_gemma3, FMT_Q6_K },
+	{ ARCH_llama, FMT_Q4_0 },  { ARCH_qwen2, FMT_Q8_0 },
+	{ ARCH_qwen3, FMT_Q4_K },  { ARCH_gemma3, FMT_Q6_K },
+	{ ARCH_llama, FMT_F32 },   { ARCH_qwen3, FMT_F16 },
+	{ ARCH_gemma3, FMT_BF16 },
 };
 
 /* Prompts in chunks, single tokens, several sequences, all in one. */
