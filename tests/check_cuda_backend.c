@@ -89,6 +89,23 @@ static void side_open(struct side *s, const struct backend_ops *ops,
 	ck_assert_int_eq(ops->kv_alloc(s->m, MAX_SEQS * BLOCKS), 0);
 }
 
+/* Layer @layer alone. */
+static void part_open(struct side *s, const struct tiny *t, uint32_t layer)
+{
+	const struct backend_part part = { .layer0 = layer,
+					   .layer1 = layer + 1 };
+	struct backend_progress pg = { 0 };
+	struct backend_conf c = conf;
+	char why[160] = "";
+
+	c.why = why;
+	ck_assert_msg(!s->ops->open(&s->be, &c), "%s", why);
+	ck_assert_msg(!load_part(s->ops, s->be, &t->im, &part, &t->fd, 1, &pg,
+				 &s->m, why),
+		      "%s", why);
+	ck_assert_int_eq(s->ops->kv_alloc(s->m, MAX_SEQS * BLOCKS), 0);
+}
+
 static void side_close(struct side *s)
 {
 	s->ops->unload(s->be, s->m);
@@ -312,6 +329,46 @@ START_TEST(split)
 }
 END_TEST
 
+/* The layer in the middle alone is the GPU's: rows come to it and go from it. */
+START_TEST(middle)
+{
+	struct image_hparams hp = tiny_hparams(ARCH_gemma3);
+	const uint32_t n[] = { 1, 8, 33, 1, 3, 9 };
+	struct side part[3] = { { .ops = &backend_cpu },
+				{ .ops = &backend_cuda },
+				{ .ops = &backend_cpu } };
+	float x[MAX_TOKENS * 256];
+	struct work w;
+	struct batch b;
+	struct rig r;
+	size_t i;
+	uint32_t k;
+
+	ck_assert_uint_eq(hp.n_layer, 3);
+	ck_assert_uint_eq(hp.n_embd, 256);
+	rig_open_split(&r, &hp, FMT_Q8_0, 0);
+	for (k = 0; k < 3; k++)
+		part_open(&part[k], &r.t, k);
+	for (i = 0; i < sizeof(n) / sizeof(n[0]); i++) {
+		work_init(&w);
+		add(&r, &w, 0, n[i], 2);
+		add(&r, &w, 1, 1, 1);
+		b = w.b;
+		b.x = x;
+		ck_assert_int_eq(r.cpu.ops->step(r.cpu.m, &w.b), 0);
+		for (k = 0; k < 3; k++)
+			ck_assert_int_eq(part[k].ops->step(part[k].m, &b), 0);
+		same(b.logits, w.b.logits, (size_t)b.n_logits * r.t.hp.n_vocab,
+		     "logit", &b);
+		same(b.hidden, w.b.hidden, (size_t)b.n_out * r.t.hp.n_embd,
+		     "hidden", &b);
+	}
+	for (k = 0; k < 3; k++)
+		side_close(&part[k]);
+	rig_close(&r);
+}
+END_TEST
+
 /* Beyond a span of attention, and beyond what is rotated at a time. */
 START_TEST(spans)
 {
@@ -530,6 +587,7 @@ int main(void)
 	tcase_set_timeout(t, 240);
 	tcase_add_loop_test(t, equal, 0, n_models);
 	tcase_add_loop_test(t, split, 0, n_splits);
+	tcase_add_test(t, middle);
 	tcase_add_loop_test(t, spans, SANITIZE, 2);
 	tcase_add_test(t, graphs);
 	tcase_add_test(t, sizes);
