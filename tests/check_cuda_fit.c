@@ -41,10 +41,10 @@ static const struct triple triples[] = {
 	{ "llama", FMT_Q4_1, false, 3, 2048, 512, 32, NULL },
 	{ "llama", FMT_Q8_0, true, 1, 33, 64, 4, NULL },
 	{ "llama", FMT_Q4_K, false, 2, 1024, 128, 1, NULL },
-	{ "llama", FMT_Q2_K, true, 2, 2048, 48, 16, "3M" },
+	{ "llama", FMT_F16, true, 2, 2048, 48, 16, "3M" },
 	{ "qwen2", FMT_Q4_0, true, 2, 0, 64, 4, NULL },
 	{ "qwen2", FMT_Q6_K, false, 2, 500, 512, 32, NULL },
-	{ "qwen2", FMT_Q5_1, true, 3, 64, 128, 1, "1M" },
+	{ "qwen2", FMT_F32, true, 3, 64, 128, 1, "1M" },
 	{ "qwen2", FMT_Q5_0, true, 1, 1999, 48, 16, NULL },
 	{ "qwen2", FMT_Q3_K, false, 2, 2048, 64, 4, "64M" },
 	{ "qwen3", FMT_Q4_0, false, 2, 0, 128, 1, NULL },
@@ -55,7 +55,7 @@ static const struct triple triples[] = {
 	{ "gemma3", FMT_Q4_0, true, 2, 0, 48, 16, NULL },
 	{ "gemma3", FMT_Q8_0, true, 7, 256, 512, 32, NULL },
 	{ "gemma3", FMT_Q4_K, true, 6, 2048, 64, 4, NULL },
-	{ "gemma3", FMT_Q5_0, true, 5, 96, 128, 1, "9M" },
+	{ "gemma3", FMT_BF16, true, 5, 96, 128, 1, "9M" },
 	{ "gemma3", FMT_Q3_K, true, 8, 1500, 48, 16, NULL },
 };
 
