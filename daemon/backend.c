@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backend.c - what every backend that computes checks first. */
+/* backend.c - what backends have in common: their names, sums, checks. */
 #include "backend.h"
 
 #include <errno.h>
@@ -77,4 +77,14 @@ int backend_check_batch(const struct batch *b, const struct backend_conf *c,
 		if (b->tokens[i] >= n_vocab)
 			return -EINVAL;
 	return 0;
+}
+
+const struct backend_ops *backend_find(const char *name)
+{
+	size_t i;
+
+	for (i = 0; backends[i]; i++)
+		if (!strcmp(backends[i]->name, name))
+			return backends[i];
+	return NULL;
 }
