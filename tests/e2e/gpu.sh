@@ -6,7 +6,7 @@
 . "$(dirname "$0")/daemon.inc"
 
 sim=$O/tests/cudasim
-if [ ! -e "$O/kernels/cuda/hw.fatbin" ]; then
+if [ ! -e "${O%-san}/kernels/cuda/hw.fatbin" ]; then
 	echo "no nvcc here: there are no kernels to measure with"
 	exit 77
 fi
