@@ -190,8 +190,7 @@ FORCE:
 $(O)/%_avx2.o: EXTRA := -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt
 $(O)/%_avx512.o: EXTRA := -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt \
 	-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
-# Instrumented at -O3 they compile for a minute and are not much faster.
-$(O)/kernels/%.o: EXTRA2 := $(if $(SAN),-O1,-O3)
+$(O)/kernels/%.o: EXTRA2 := -O3
 $(O)/libclient/%.o: EXTRA2 := -fPIC -fvisibility=hidden -Ilibclient/include
 $(O)/tools/%.o $(O)/tests/%.o: EXTRA2 := -Ilibclient/include
 $(O)/tests/cudasim/%.o: EXTRA2 := -fPIC -fvisibility=hidden -fwrapv

@@ -12,14 +12,19 @@ export O
 # shellcheck source=tests/run.inc
 . tests/run.inc
 
+# Those that take longest begin first, so that none is left alone at the end.
+long='check_(cpu|cuda_backend|kernels|sim|tokenizer)$'
+
 # unit [PATTERN [BUT]]: as many at a time as there are cores; told in order.
 unit() {
 	local t names=()
 	# shellcheck disable=SC2231 # a pattern it is
 	for t in tests/check_${1:-*}.c; do
 		t=$(basename "$t" .c)
-		[[ ${t#check_} =~ ^(${2:-})$ ]] && continue
-		names+=("$t")
+		[[ ${t#check_} =~ ^(${2:-})$ ]] || names+=("$t")
+	done
+	for t in $(printf '%s\n' "${names[@]}" | grep -xE "$long") \
+		$(printf '%s\n' "${names[@]}" | grep -vxE "$long"); do
 		while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
 			wait -n
 		done
@@ -154,7 +159,7 @@ check)
 	e2e
 	vm 6.1 6.12
 	make_ fuzz || exit 1
-	fuzz "${FUZZ_S:-20}"
+	fuzz "${FUZZ_S:-15}"
 	make_ SAN=address,undefined all bins-tests || exit 1
 	# the same suite again, instrumented
 	plain=$O

@@ -3,6 +3,12 @@
 # idle.sh - a daemon with a model loaded and a client connected does nothing.
 # shellcheck source=tests/e2e/daemon.inc
 . "$(dirname "$0")/daemon.inc"
+case $O in
+*-san)
+	echo "idleness is not a sanitizer's to see"
+	exit 77
+	;;
+esac
 tiny
 secs=10
 [ -n "${HEARTH_LONG:-}" ] && secs=60
