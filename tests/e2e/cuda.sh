@@ -8,12 +8,6 @@
 sim=$O/tests/cudasim
 models=(llama qwen3 gemma3)
 export HEARTH_SOCKET=$sock
-for m in "${models[@]}"; do
-	"$O/tests/t_mkgguf" "$t/$m.gguf" --arch "$m" --type Q8_0 --ctx 512 \
-		--layers 2 --embd 64 --ff 96 --heads 2 --kv-heads 1 \
-		--head-dim 32 --swa 32
-	chmod 644 "$t/$m.gguf"
-done
 
 # ask MODEL TOKENS: with the probabilities, so that a wrong bit shows; HOW: it
 # is sampled
@@ -29,6 +23,15 @@ ways=("--seed 5 --temp 0.8" "--seed 6 --temp 0.1 --top-k 0 --top-p 0.5 --min-p 0
 	"--seed 7 --temp 1.5 --top-k 0 --top-p 1 --min-p 0.2"
 	"--seed 8 --temp 2 --top-k 0 $rest" "--seed 9 --temp 1 --top-k 65 $rest"
 	"--seed 10 --temp 1 --repeat-penalty 1.5")
+# A sanitizer in the simulator makes it slow: it has a part of that to look at.
+case $O in *-san) models=(llama) ways=("${ways[0]}" "${ways[5]}") ;; esac
+for m in "${models[@]}"; do
+	"$O/tests/t_mkgguf" "$t/$m.gguf" --arch "$m" --type Q8_0 --ctx 512 \
+		--layers 2 --embd 64 --ff 96 --heads 2 --kv-heads 1 \
+		--head-dim 32 --swa 32
+	chmod 644 "$t/$m.gguf"
+done
+
 logged() { grep -q -- "$1" "$t/log"; }
 # gpu ARGUMENTS...: a daemon on a machine with a GPU; PLAN: what fails there
 gpu() {
