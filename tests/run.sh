@@ -159,7 +159,7 @@ check)
 	e2e
 	vm 6.1 6.12
 	make_ fuzz || exit 1
-	fuzz "${FUZZ_S:-15}"
+	fuzz "${FUZZ_S:-12}"
 	make_ SAN=address,undefined all bins-tests || exit 1
 	# the same suite again, instrumented
 	plain=$O

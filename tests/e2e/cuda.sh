@@ -103,7 +103,7 @@ stop
 # some layers there, the others on the CPU: as many as were asked for ...
 gpu -o backend=auto -o gpu-layers=1 -o watchdog-ms=60000
 for m in "${models[@]}"; do same "$m" 4 "a layer on the GPU"; done
-[ "$(grep -c 'layers 1 to 1 of 2 on the CPU, the others on the GPU' "$t/log")" = 3 ] ||
+[ "$(grep -c 'layers 1 to 1 of 2 on the CPU, the others on the GPU' "$t/log")" = ${#models[@]} ] ||
 	fail "the log does not say where layers are"
 "$O/hearth" ps 2>/dev/null | grep -q 'cuda 1/2, cpu 1/2' ||
 	fail "ps does not say where layers are"
