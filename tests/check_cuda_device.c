@@ -682,13 +682,8 @@ static Suite *suite(void)
 	return s;
 }
 
+/* Some of them need no kernels. */
 int main(void)
 {
-	SRunner *sr = srunner_create(suite());
-	int n;
-
-	srunner_run_all(sr, CK_NORMAL);
-	n = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return n ? 1 : 0;
+	return rig_suite(suite(), false);
 }
