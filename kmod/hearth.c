@@ -695,10 +695,10 @@ static int __init hearth_init(void)
 		goto err_wq;
 	shrinker->count_objects = count;
 	shrinker->scan_objects = scan;
-	shrinker->seeks = DEFAULT_SEEKS;
+	shrinker->seeks = 2 * DEFAULT_SEEKS;
 	/*
-	 * So large a batch is scanned only if about all that is counted is
-	 * asked for: when reclaim is in trouble, not for the page cache.
+	 * Scanned only if about all is asked for: at reclaim's last two
+	 * priorities. A small page cache that is merely full gets to the third.
 	 */
 	shrinker->batch = LONG_MAX / 2;
 	ret = shrinker_start(shrinker);
