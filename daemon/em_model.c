@@ -31,7 +31,7 @@ static void *attach(void *arg)
 	uint64_t one = 1;
 
 	prctl(PR_SET_NAME, "hearthd-attach");
-	md->err = image_open_fd(&md->im, md->fd[0], md->why);
+	md->err = image_open_tensors(&md->im, md->fd[0], md->why);
 	if (!md->err) {
 		all.layer1 = md->im.h->hp.n_layer;
 		md->err = em->ops->load(em->be, &md->im, &all, md->fd[1],

@@ -77,7 +77,7 @@ static int load(struct job *j, const struct conf *conf, int image_fd,
 	uint64_t t0;
 	int ret, object;
 
-	ret = image_open_fd(&j->im, image_fd, why);
+	ret = image_open_tensors(&j->im, image_fd, why);
 	if (ret)
 		return ret;
 	ret = loader_new(&j->ld, ops, &j->im, j->rd, why);

@@ -253,6 +253,26 @@ static bool id_ok(const struct image_header *h, uint32_t id)
 	return id == IMAGE_NONE || id < h->hp.n_vocab;
 }
 
+/* What runs tokens knows of them. */
+static int check_ends(const struct image *im, char why[160])
+{
+	const struct image_header *h = im->h;
+	uint64_t i;
+
+	if (!id_ok(h, h->bos) || !id_ok(h, h->eos) || !id_ok(h, h->unk) ||
+	    !id_ok(h, h->pad) || !id_ok(h, h->sep) || !id_ok(h, h->nl) ||
+	    !id_ok(h, h->eot))
+		return bad(why, "image: a special token is outside the "
+				"vocabulary");
+	if (h->eog.n > h->hp.n_vocab)
+		return bad(why, "image: too many end tokens");
+	for (i = 0; i < h->eog.n; i++)
+		if (im->eog[i] >= h->hp.n_vocab)
+			return bad(why, "image: end token %u of %u", im->eog[i],
+				   h->hp.n_vocab);
+	return 0;
+}
+
 static int check_tokens(const struct image *im, char why[160])
 {
 	const struct image_header *h = im->h;
@@ -269,17 +289,6 @@ static int check_tokens(const struct image *im, char why[160])
 			return bad(why, "image: token %llu is bad",
 				   (unsigned long long)i);
 	}
-	if (!id_ok(h, h->bos) || !id_ok(h, h->eos) || !id_ok(h, h->unk) ||
-	    !id_ok(h, h->pad) || !id_ok(h, h->sep) || !id_ok(h, h->nl) ||
-	    !id_ok(h, h->eot))
-		return bad(why, "image: a special token is outside the "
-				"vocabulary");
-	if (h->eog.n > h->hp.n_vocab)
-		return bad(why, "image: too many end tokens");
-	for (i = 0; i < h->eog.n; i++)
-		if (im->eog[i] >= h->hp.n_vocab)
-			return bad(why, "image: end token %u of %u", im->eog[i],
-				   h->hp.n_vocab);
 	return check_table(im->tok_hash, h->tok_hash.n, h->tokens.n,
 			   "token table", why);
 }
@@ -319,7 +328,8 @@ static int check_vocab(const struct image *im, char why[160])
 	return 0;
 }
 
-int image_open_mem(struct image *im, const void *p, size_t n, char why[160])
+static int check_all(struct image *im, const void *p, size_t n, bool vocab,
+		     char why[160])
 {
 	const struct image_header *h = p;
 	const char *base = p;
@@ -336,21 +346,29 @@ int image_open_mem(struct image *im, const void *p, size_t n, char why[160])
 	im->h = h;
 	im->str = base + h->strings.off;
 	im->tensors = (const void *)(base + h->tensors.off);
+	im->eog = (const void *)(base + h->eog.off);
+	ret = check_hparams(&h->hp, why);
+	if (!ret)
+		ret = check_tensors(im, why);
+	if (ret)
+		return ret;
+	if (!vocab)
+		return check_ends(im, why);
 	im->tokens = (const void *)(base + h->tokens.off);
 	im->merges = (const void *)(base + h->merges.off);
 	im->tok_hash = (const void *)(base + h->tok_hash.off);
 	im->merge_hash = (const void *)(base + h->merge_hash.off);
-	im->eog = (const void *)(base + h->eog.off);
 	im->meta = (const void *)(base + h->meta.off);
-	ret = check_hparams(&h->hp, why);
-	if (!ret)
-		ret = check_tensors(im, why);
-	if (!ret)
-		ret = check_vocab(im, why);
-	return ret;
+	ret = check_vocab(im, why);
+	return ret ? ret : check_ends(im, why);
 }
 
-int image_open_fd(struct image *im, int fd, char why[160])
+int image_open_mem(struct image *im, const void *p, size_t n, char why[160])
+{
+	return check_all(im, p, n, true, why);
+}
+
+static int open_fd(struct image *im, int fd, bool vocab, char why[160])
 {
 	int need = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 	struct stat st;
@@ -375,7 +393,7 @@ int image_open_fd(struct image *im, int fd, char why[160])
 		bad(why, "image: mmap: %s", strerror(-ret));
 		return ret;
 	}
-	ret = image_open_mem(im, p, st.st_size, why);
+	ret = check_all(im, p, st.st_size, vocab, why);
 	if (ret) {
 		munmap(p, st.st_size);
 		memset(im, 0, sizeof(*im));
@@ -383,6 +401,16 @@ int image_open_fd(struct image *im, int fd, char why[160])
 	}
 	im->map_bytes = st.st_size;
 	return 0;
+}
+
+int image_open_fd(struct image *im, int fd, char why[160])
+{
+	return open_fd(im, fd, true, why);
+}
+
+int image_open_tensors(struct image *im, int fd, char why[160])
+{
+	return open_fd(im, fd, false, why);
 }
 
 void image_close(struct image *im)

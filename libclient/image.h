@@ -232,6 +232,13 @@ struct image {
  */
 int image_open_fd(struct image *im, int fd, char why[160]);
 
+/*
+ * The same for who runs tokens and knows no text: of the vocabulary only special
+ * and end tokens are looked at and there, the rest is NULL. Checking all of it
+ * takes longer than mapping the weights.
+ */
+int image_open_tensors(struct image *im, int fd, char why[160]);
+
 /* The same over memory that the caller keeps alive (tests, fuzzers). */
 int image_open_mem(struct image *im, const void *p, size_t n, char why[160]);
 void image_close(struct image *im);

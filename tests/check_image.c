@@ -330,6 +330,42 @@ START_TEST(sealed_memfd)
 }
 END_TEST
 
+static int open_tensors(struct image *im)
+{
+	int fd = memfd(n_bytes, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+	int ret = image_open_tensors(im, fd, why);
+
+	close(fd);
+	return ret;
+}
+
+/* Not more than an engine needs is looked at, but that is. */
+START_TEST(tensors_alone)
+{
+	struct image_token *tok = (void *)((char *)h + h->tokens.off);
+	struct image_tensor *t = (void *)((char *)h + h->tensors.off);
+	uint32_t *eog = (void *)((char *)h + h->eog.off);
+	struct image im;
+
+	ck_assert_uint_ge(h->eog.n, 1);
+	tok[0].type = 99;
+	ck_assert_int_eq(open_it(), -EBADMSG);
+	ck_assert_msg(!open_tensors(&im), "%s", why);
+	ck_assert_ptr_null(im.tokens);
+	ck_assert_ptr_null(im.merges);
+	ck_assert_ptr_null(im.tok_hash);
+	ck_assert_ptr_null(im.merge_hash);
+	ck_assert_ptr_null(im.meta);
+	ck_assert_uint_eq(im.eog[0], eog[0]);
+	image_close(&im);
+	eog[0] = h->hp.n_vocab;
+	ck_assert_int_eq(open_tensors(&im), -EBADMSG);
+	eog[0] = 0;
+	t[0].rows = 0;
+	ck_assert_int_eq(open_tensors(&im), -EBADMSG);
+}
+END_TEST
+
 /* ------------------------------------------------------ checked arithmetic */
 
 START_TEST(safe_boundaries)
@@ -378,6 +414,7 @@ int main(void)
 	tcase_add_test(t, not_aligned);
 	tcase_add_test(t, full_tables);
 	tcase_add_test(t, sealed_memfd);
+	tcase_add_test(t, tensors_alone);
 	tcase_add_test(t, safe_boundaries);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
