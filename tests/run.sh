@@ -14,8 +14,16 @@ export O
 
 # Those that take longest begin first, so that none is left alone at the end.
 long='check_(cpu|cuda_backend|kernels|sim|tokenizer)$'
+long_e2e='(cuda|cuda-faults|gpu)$'
 
-# unit [PATTERN [BUT]]: as many at a time as there are cores; told in order.
+# Till one more can begin: as many at a time as there are cores
+slot() {
+	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+		wait -n
+	done
+}
+
+# unit [PATTERN [BUT]]: told in order
 unit() {
 	local t names=()
 	# shellcheck disable=SC2231 # a pattern it is
@@ -25,30 +33,41 @@ unit() {
 	done
 	for t in $(printf '%s\n' "${names[@]}" | grep -xE "$long") \
 		$(printf '%s\n' "${names[@]}" | grep -vxE "$long"); do
-		while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
-			wait -n
-		done
+		slot
 		start "$t" 300 "$O/tests/$t" &
 	done
 	wait
 	for t in "${names[@]}"; do report "$t"; done
 }
 
+# Those that say "# alone", as they measure time or change the machine, last and
+# one by one.
 e2e() {
-	local t
+	local t names=() shared=() alone=()
 	for t in tests/e2e/*.sh; do
 		[ -e "$t" ] || continue
-		one "e2e/$(basename "$t" .sh)" 600 bash "$t"
+		names+=("$(basename "$t" .sh)")
+		if grep -qx '# alone' "$t"; then
+			alone+=("${names[-1]}")
+		else
+			shared+=("${names[-1]}")
+		fi
 	done
+	for t in $(printf '%s\n' "${shared[@]}" | grep -xE "$long_e2e") \
+		$(printf '%s\n' "${shared[@]}" | grep -vxE "$long_e2e"); do
+		slot
+		start "e2e/$t" 600 bash "tests/e2e/$t.sh" &
+	done
+	wait
+	for t in "${alone[@]}"; do start "e2e/$t" 600 bash "tests/e2e/$t.sh"; done
+	for t in "${names[@]}"; do report "e2e/$t"; done
 }
 
 # vm KERNEL...: each in a machine of its own, with the scenarios that are for it
 vm() {
 	local k s
 	for k; do
-		while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
-			wait -n
-		done
+		slot
 		# shellcheck disable=SC2046 # a list of words
 		start "vm/$k" 3600 tests/vm/run.sh "$k" $(vm_scenarios "$k") &
 	done

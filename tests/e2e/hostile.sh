@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # hostile.sh - attacks on the rings and the socket, an honest client beside.
+# alone
 # shellcheck source=tests/e2e/daemon.inc
 . "$(dirname "$0")/daemon.inc"
 tiny

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # idle.sh - a daemon with a model loaded and a client connected does nothing.
+# alone
 # shellcheck source=tests/e2e/daemon.inc
 . "$(dirname "$0")/daemon.inc"
 case $O in

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # kill.sh - clients and engines killed at random moments.
+# alone
 # shellcheck source=tests/e2e/daemon.inc
 . "$(dirname "$0")/daemon.inc"
 tiny

@@ -6,6 +6,7 @@
 #
 # MODEL=FILE: with it; else with SmolLM2-135M where `make run` has fetched it, or
 # a random one of its size. Needs root, for mounts of its own and huge pages.
+# alone
 # shellcheck source=tests/e2e/daemon.inc
 . "$(dirname "$0")/daemon.inc"
 if [ "$(id -u)" != 0 ]; then

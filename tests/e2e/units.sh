@@ -3,6 +3,7 @@
 # units.sh - the systemd units: valid, exposed as little as a GPU allows, and
 # not stricter than the daemon can live with. Units are read here, never
 # started.
+# alone
 # shellcheck source=tests/e2e/daemon.inc
 . "$(dirname "$0")/daemon.inc"
 limit=2.0
