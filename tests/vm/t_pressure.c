@@ -45,10 +45,11 @@ static void idle(const char *name)
 	buf_drop(&b);
 }
 
-/* Reclaim asks every shrinker for all it has, one round after the other. */
+/* Reclaim asks every shrinker for all it has, one round after the other; the
+ * module wants to be asked twice. */
 static void squeeze(unsigned int rounds)
 {
-	while (rounds--) {
+	for (rounds *= 3; rounds; rounds--) {
 		if (!put(VM "drop_caches", "2"))
 			DIE("drop_caches");
 		usleep(100000); /* a worker frees */
