@@ -134,7 +134,8 @@ static bool hung_up(int sock, int ms)
 
 /* --------------------------------------------------------------- attacks */
 
-/* As many as it takes, but no more at once than the ring holds. */
+/* As many as it takes, but no more at once than the ring holds, and none when
+ * the daemon has hung up. */
 static void many_nops(struct raw *r, uint32_t n)
 {
 	struct ring_sqe q = { .op = RING_OP_NOP };
@@ -144,7 +145,8 @@ static void many_nops(struct raw *r, uint32_t n)
 		if (r->sq_tail - __atomic_load_n(&raw_rd(r)->sq_head,
 						 __ATOMIC_ACQUIRE) >=
 		    r->l.sq_entries) {
-			sched_yield();
+			if (hung_up(r->sock, 1))
+				return;
 			continue;
 		}
 		raw_submit(r, &q);
@@ -178,7 +180,7 @@ static int a_indices(void)
 			raw_rc(&r)->cq_head = (uint32_t)rand() * 2654435761u;
 		}
 		raw_kick(&r);
-		if (i % 4 != 3 && !hung_up(r.sock, 2000))
+		if (i % 4 != 3 && !hung_up(r.sock, 10000))
 			return failed("round %d: not disconnected", i);
 		raw_close(&r);
 	}
@@ -520,7 +522,7 @@ static int a_handshakes(void)
 			h = (struct wire_hdr){ WIRE_MAGIC, 99, WIRE_HELLO, 1,
 					       0 };
 			send(s, &h, sizeof(h), MSG_DONTWAIT | MSG_NOSIGNAL);
-			if (!hung_up(s, 2000))
+			if (!hung_up(s, 10000))
 				return failed("version 99 is welcome");
 			break;
 		default:
@@ -575,7 +577,7 @@ static int a_fd_flood(void)
 		memcpy(CMSG_DATA(c), fds, k * sizeof(int));
 		if (sendmsg(s, &m, MSG_NOSIGNAL) < 0)
 			return failed("sendmsg: %s", strerror(errno));
-		if (!hung_up(s, 2000))
+		if (!hung_up(s, 10000))
 			return failed("%d descriptors are welcome", k);
 		close(s);
 	}
