@@ -63,6 +63,8 @@ int backend_check_batch(const struct batch *b, const struct backend_conf *c,
 		q = &b->seqs[i];
 		if (q->first != at || !q->n || q->n > b->n_tokens - at)
 			return -EINVAL;
+		if (i && q[-1].prompt && !q->prompt)
+			return -EINVAL;
 		at += q->n;
 		for (k = 0; k <= (q->pos + q->n - 1) / KV_BLOCK; k++)
 			if (q->blocks[k] >= n_blocks)

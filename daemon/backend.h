@@ -35,6 +35,8 @@ struct top_row;
  *              will do
  * @gpu_layers: auto: so many of the last layers are the GPU's; negative: as
  *              many as fit
+ * @gpu_prompts: CUDA: float products of prompts (struct batch_seq) may be near
+ *              instead of exact, where that is faster
  * @beat:       counted up now and then in a step, so that a watchdog sees it
  *              is alive; NULL: nobody looks
  * @device:     not 0 while a device that is not the CPU is used: its failures
@@ -51,6 +53,7 @@ struct backend_conf {
 	uint32_t token_us;
 	const char *gpu;
 	int32_t gpu_layers;
+	bool gpu_prompts;
 	_Atomic uint64_t *beat;
 	_Atomic uint64_t *device;
 	char *why; /* [160] */
@@ -141,18 +144,21 @@ struct backend_info {
  * @pos:    position of the first one; positions before it are in the cache
  * @blocks: its block table: position p is in block blocks[p / KV_BLOCK];
  *          covers at least pos + n positions
+ * @prompt: the tokens are a request's prompt, and not what was generated, be
+ *          that computed for the first time or again
  */
 struct batch_seq {
 	uint32_t first;
 	uint32_t n;
 	uint32_t pos;
 	const uint32_t *blocks;
+	bool prompt;
 };
 
 /**
  * struct batch - one step's work; the engine fills it, arrays are the engine's
  * @tokens:   n_tokens ids, all < n_vocab (the engine checked)
- * @seqs:     n_seqs, in order, covering all tokens
+ * @seqs:     n_seqs, in order, covering all tokens; prompts are the last
  * @out_rows: n_out indices of tokens whose final hidden state is wanted; the
  *            first n_logits of them also want logits
  * @x:        float[n_tokens][n_embd]: residual rows between parts of a model;

@@ -69,6 +69,7 @@ static void add_seq(struct batch_plan *p, const struct sched *s, struct req *r,
 		.n = r->n_now,
 		.pos = r->n_done,
 		.blocks = kv_table(s->kv, r->seq),
+		.prompt = req_in_prompt(r),
 	};
 	for (k = 0; k < r->n_now; k++) {
 		token = req_token(r, r->n_done + k);
@@ -95,13 +96,16 @@ void batch_build(struct batch_plan *p, const struct sched *s, uint32_t n_vocab)
 {
 	struct batch *b = &p->b;
 	uint32_t i, n_hidden = 0;
+	int prompt;
 
 	b->n_tokens = b->n_seqs = b->n_out = b->n_logits = 0;
 	b->logits = b->hidden = NULL;
 	b->top = NULL;
-	for (i = 0; i < s->n_running; i++)
-		if (s->run[i]->n_now)
-			add_seq(p, s, s->run[i], n_vocab, &n_hidden);
+	for (prompt = 0; prompt < 2; prompt++)
+		for (i = 0; i < s->n_running; i++)
+			if (s->run[i]->n_now &&
+			    req_in_prompt(s->run[i]) == prompt)
+				add_seq(p, s, s->run[i], n_vocab, &n_hidden);
 	memcpy(p->rows + b->n_logits, p->hidden, n_hidden * sizeof(*p->rows));
 	b->n_out = b->n_logits + n_hidden;
 	for (i = 0; i < b->n_out; i++)

@@ -26,6 +26,7 @@ enum conf_type {
 	CONF_BACKEND, /* text, one of backends[] */
 	CONF_GPU,     /* text, how a GPU is named */
 	CONF_LAYERS,  /* text, "auto" or a number */
+	CONF_PROMPTS, /* text, "exact" or "fast" */
 	CONF_CPU,     /* text, a CPU level */
 	CONF_POOL,    /* text, "auto" or one of pool_names[] */
 };
@@ -70,6 +71,7 @@ static const struct conf_row rows[] = {
 	TEXT("backend", CONF_BACKEND, backend, "auto", "what computes: auto, cuda, cpu or oracle"),
 	TEXT("gpu", CONF_GPU, gpu, "", "the GPU to use: index, UUID or PCI address"),
 	TEXT("gpu-layers", CONF_LAYERS, gpu_layers, "auto", "layers of a model on the GPU: a number, or auto for as many as fit"),
+	TEXT("gpu-prompts", CONF_PROMPTS, gpu_prompts, "exact", "prompts of BF16 and F16 models on a GPU: exact, or fast where it can"),
 	TEXT("cpu-mask", CONF_CPU, cpu_mask, "", "highest CPU level to use"),
 	NUM("threads", threads, 0, 1024, 0, "", "threads that compute, 0: one a core"),
 	NUM("spin-us", spin_us, 0, 10000, 50, "us", "how long to poll for more work before sleeping"),
@@ -235,6 +237,11 @@ static int check_text(const struct conf_row *r, const char *value,
 	    (!*value || value[strspn(value, "0123456789")]))
 		return say_why(why, -EINVAL,
 			       "%s: neither auto nor a number (%.40s)", r->name,
+			       value);
+	if (r->type == CONF_PROMPTS && strcmp(value, "exact") &&
+	    strcmp(value, "fast"))
+		return say_why(why, -EINVAL,
+			       "%s: neither exact nor fast (%.40s)", r->name,
 			       value);
 	if (r->type == CONF_CPU && value[0] && cpu_level_parse(value) < 0)
 		return say_why(why, -EINVAL, "%s: no such CPU level (%.40s)",

@@ -22,11 +22,12 @@ struct conf {
 	char user[64]; /* engine and parser run as this user when root */
 	uint32_t socket_mode;
 	/* engine */
-	char backend[32];   /* "auto", "cuda", "cpu", "oracle" */
-	char gpu[48];	    /* index, UUID or PCI address; "": the first */
-	char gpu_layers[8]; /* "auto" or a number */
-	char cpu_mask[16];  /* highest CPU level: "c", "avx2", ...; "" is all */
-	uint64_t threads;   /* 0: one a core */
+	char backend[32];    /* "auto", "cuda", "cpu", "oracle" */
+	char gpu[48];	     /* index, UUID or PCI address; "": the first */
+	char gpu_layers[8];  /* "auto" or a number */
+	char gpu_prompts[8]; /* "exact" or "fast" */
+	char cpu_mask[16]; /* highest CPU level: "c", "avx2", ...; "" is all */
+	uint64_t threads;  /* 0: one a core */
 	uint64_t spin_us;
 	uint64_t step_tokens; /* token budget of a step */
 	uint64_t max_batch;   /* sequences in a step */

@@ -283,7 +283,11 @@ static int oracle_step(struct backend_model *m, struct batch *b)
 	const struct batch_seq *s;
 	uint32_t i, k, row;
 	struct cell *c;
+	int ret;
 
+	ret = backend_check_batch(b, m->conf, m->n_blocks, m->n_vocab);
+	if (ret)
+		return ret;
 	for (i = 0; i < b->n_seqs; i++) {
 		s = &b->seqs[i];
 		for (k = 0; k < s->n; k++) {

@@ -106,6 +106,12 @@ static inline uint32_t req_left(const struct req *r)
 	return req_goal(r) - r->n_done;
 }
 
+/* Is its next token one of the prompt? */
+static inline bool req_in_prompt(const struct req *r)
+{
+	return r->n_done < r->n_prompt;
+}
+
 static inline uint32_t req_token(const struct req *r, uint32_t pos)
 {
 	return pos < r->n_prompt ? r->prompt[pos]

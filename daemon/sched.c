@@ -463,6 +463,9 @@ static uint32_t give(struct sched *s, struct req *r, uint32_t n, uint32_t *rows)
 {
 	if (n > req_left(r))
 		n = req_left(r);
+	/* What was generated is no prompt, see struct batch_seq. */
+	if (req_in_prompt(r) && n > r->n_prompt - r->n_done)
+		n = r->n_prompt - r->n_done;
 	n = fit_rows(r, n, *rows);
 	if (!n)
 		return 0;

@@ -88,10 +88,12 @@ static void run(struct rig *r, const struct part *parts, uint32_t n)
 	};
 
 	for (i = 0; i < n; i++) {
-		seqs[i].first = b.n_tokens;
-		seqs[i].n = parts[i].n;
-		seqs[i].pos = parts[i].pos;
-		seqs[i].blocks = r->blocks[parts[i].seq];
+		seqs[i] = (struct batch_seq){
+			.first = b.n_tokens,
+			.n = parts[i].n,
+			.pos = parts[i].pos,
+			.blocks = r->blocks[parts[i].seq],
+		};
 		for (k = 0; k < parts[i].n; k++) {
 			if (parts[i].logits)
 				out[b.n_out++] = b.n_tokens;

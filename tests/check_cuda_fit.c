@@ -34,29 +34,31 @@ struct triple {
 	uint32_t step_tokens;
 	uint32_t parallel;
 	const char *kv; /* bytes of the cache, NULL: as the engine has it */
+	bool fast;	/* gpu-prompts */
 };
 
 static const struct triple triples[] = {
-	{ "llama", FMT_Q4_0, true, 2, 0, 512, 32, NULL },
-	{ "llama", FMT_Q4_1, false, 3, 2048, 512, 32, NULL },
-	{ "llama", FMT_Q8_0, true, 1, 33, 64, 4, NULL },
-	{ "llama", FMT_Q4_K, false, 2, 1024, 128, 1, NULL },
-	{ "llama", FMT_F16, true, 2, 2048, 48, 16, "3M" },
-	{ "qwen2", FMT_Q4_0, true, 2, 0, 64, 4, NULL },
-	{ "qwen2", FMT_Q6_K, false, 2, 500, 512, 32, NULL },
-	{ "qwen2", FMT_F32, true, 3, 64, 128, 1, "1M" },
-	{ "qwen2", FMT_Q5_0, true, 1, 1999, 48, 16, NULL },
-	{ "qwen2", FMT_Q3_K, false, 2, 2048, 64, 4, "64M" },
-	{ "qwen3", FMT_Q4_0, false, 2, 0, 128, 1, NULL },
-	{ "qwen3", FMT_Q5_K, true, 4, 32, 48, 16, NULL },
-	{ "qwen3", FMT_Q8_0, true, 2, 2048, 512, 32, "5M" },
-	{ "qwen3", FMT_Q6_K, false, 1, 777, 64, 4, NULL },
-	{ "qwen3", FMT_Q5_1, true, 3, 0, 48, 16, "700K" },
-	{ "gemma3", FMT_Q4_0, true, 2, 0, 48, 16, NULL },
-	{ "gemma3", FMT_Q8_0, true, 7, 256, 512, 32, NULL },
-	{ "gemma3", FMT_Q4_K, true, 6, 2048, 64, 4, NULL },
-	{ "gemma3", FMT_BF16, true, 5, 96, 128, 1, "9M" },
-	{ "gemma3", FMT_Q3_K, true, 8, 1500, 48, 16, NULL },
+	{ "llama", FMT_Q4_0, true, 2, 0, 512, 32, NULL, false },
+	{ "llama", FMT_Q4_1, false, 3, 2048, 512, 32, NULL, false },
+	{ "llama", FMT_Q8_0, true, 1, 33, 64, 4, NULL, false },
+	{ "llama", FMT_Q4_K, false, 2, 1024, 128, 1, NULL, false },
+	{ "llama", FMT_F16, true, 2, 2048, 48, 16, "3M", true },
+	{ "qwen2", FMT_Q4_0, true, 2, 0, 64, 4, NULL, false },
+	{ "qwen2", FMT_Q6_K, false, 2, 500, 512, 32, NULL, false },
+	{ "qwen2", FMT_F32, true, 3, 64, 128, 1, "1M", false },
+	{ "qwen2", FMT_Q5_0, true, 1, 1999, 48, 16, NULL, false },
+	{ "qwen2", FMT_Q3_K, false, 2, 2048, 64, 4, "64M", false },
+	{ "qwen3", FMT_Q4_0, false, 2, 0, 128, 1, NULL, false },
+	{ "qwen3", FMT_Q5_K, true, 4, 32, 48, 16, NULL, false },
+	{ "qwen3", FMT_Q8_0, true, 2, 2048, 512, 32, "5M", false },
+	{ "qwen3", FMT_Q6_K, false, 1, 777, 64, 4, NULL, false },
+	{ "qwen3", FMT_Q5_1, true, 3, 0, 48, 16, "700K", false },
+	{ "gemma3", FMT_Q4_0, true, 2, 0, 48, 16, NULL, false },
+	{ "gemma3", FMT_Q8_0, true, 7, 256, 512, 32, NULL, false },
+	{ "gemma3", FMT_Q4_K, true, 6, 2048, 64, 4, NULL, false },
+	{ "gemma3", FMT_BF16, true, 5, 96, 128, 1, "9M", false },
+	{ "gemma3", FMT_BF16, true, 5, 96, 512, 1, "9M", true },
+	{ "gemma3", FMT_Q3_K, true, 8, 1500, 48, 16, NULL, false },
 };
 
 static char file[] = "/tmp/check_cuda_fit.XXXXXX";
@@ -141,6 +143,10 @@ static json_t *ask(const struct triple *t, const char *const *more)
 		arg[n++] = "--kv-bytes";
 		arg[n++] = t->kv;
 	}
+	if (t->fast) {
+		arg[n++] = "--gpu-prompts";
+		arg[n++] = "fast";
+	}
 	while (*more)
 		arg[n++] = *more++;
 	fflush(stdout);
@@ -204,6 +210,7 @@ static void load(struct loaded *l, const struct triple *t,
 	memset(l, 0, sizeof(*l));
 	l->ops = ops;
 	conf.why = why;
+	conf.gpu_prompts = t->fast;
 	backend_conf_size(&conf, t->step_tokens, t->parallel);
 	if (ops == &backend_cuda) {
 		/* Models are planned by what it was opened with. */
@@ -335,7 +342,9 @@ START_TEST(largest_context)
 {
 	static const char *const more[] = { "--gpu-mem", "144M", "--backend",
 					    "cuda", NULL };
-	struct triple t = { "llama", FMT_Q4_1, true, 8, 2048, 64, 4, NULL };
+	struct triple t = {
+		"llama", FMT_Q4_1, true, 8, 2048, 64, 4, NULL, false
+	};
 	uint64_t most;
 	json_t *o;
 

@@ -18,9 +18,11 @@ static float rounded(float f)
 	return f;
 }
 
-/* Sums of float products, in whatever order, are this near to exact ones. */
+/* Sums of float products, in whatever order, are this near to exact ones; @old
+ * and @bias are added to them if not NULL. */
 static void near(const float *got, const struct mat *w, const float *x,
-		 uint32_t n, const char *what)
+		 uint32_t n, const float *old, const float *bias,
+		 const char *what)
 {
 	float *row = calloc(w->cols, sizeof(*row));
 	uint32_t r, t, k;
@@ -37,6 +39,10 @@ static void near(const float *got, const struct mat *w, const float *x,
 				sum += y;
 				size += fabs(y);
 			}
+			y = old ? (double)old[t * w->rows + r] : 0;
+			y += bias ? (double)bias[r] : 0;
+			sum += y;
+			size += fabs(y);
 			y = (double)got[t * w->rows + r];
 			ck_assert_msg(fabs(y - sum) <= size * w->cols * 0x1p-24,
 				      "%s: row %u, token %u is %g, not %g",
@@ -52,20 +58,22 @@ START_TEST(products)
 	static const struct {
 		enum fmt f;
 		uint32_t n, rows, cols;
+		bool add, bias;
 	} c[] = {
-		{ FMT_BF16, 70, 40, 512 },
-		{ FMT_F16, 9, 300, 96 },
-		{ FMT_F32, 130, 16, 64 },
+		{ FMT_BF16, 70, 40, 512, false, false },
+		{ FMT_F16, 9, 300, 96, true, true },
+		{ FMT_F32, 130, 16, 64, false, true },
 	};
 	uint32_t n = c[_i].n, rows = c[_i].rows, cols = c[_i].cols;
 	float *x = calloc((size_t)n * cols, 4),
-	      *out = calloc((size_t)n * rows, 4);
+	      *out = calloc((size_t)n * rows, 4),
+	      *old = calloc((size_t)n * rows, 4), *bias = calloc(rows, 4);
 	struct cu_tiles w = { .m = { 0 } }, a = { .n = n, .cols = cols };
 	struct cu_gemm g = { .rows = rows, .cols = cols, .n = n };
 	struct cuda_mat m;
 	struct cu_launch l[3];
 
-	ck_assert(x && out);
+	ck_assert(x && out && old && bias);
 	cuda_open(1 + _i);
 	m = cuda_mat_new(c[_i].f, W_NORMAL, rows, cols);
 	fill_acts(A_NORMAL, x, (size_t)n * cols);
@@ -75,15 +83,22 @@ START_TEST(products)
 	a.out = dev_room(cu_tiles_bytes(n, cols));
 	g.w = w.out;
 	g.x = a.out;
-	g.out = dev_room((size_t)n * rows * 4);
+	fill_acts(A_NORMAL, old, (size_t)n * rows);
+	fill_acts(A_NORMAL, bias, rows);
+	g.out = dev_put(old, (size_t)n * rows * 4);
+	g.add = c[_i].add;
+	g.bias = c[_i].bias ? dev_put(bias, rows * 4ul) : NULL;
 	ck_assert_int_eq(cu_launch_tiles(&l[0], &w, &chip), 1);
 	ck_assert_int_eq(cu_launch_tiles(&l[1], &a, &chip), 1);
 	ck_assert_int_eq(cu_launch_gemm(&l[2], &g, &chip), 1);
 	cuda_run(l, 3);
 	dev_get(out, g.out, (size_t)n * rows * 4);
-	near(out, &m.host, x, n, fmt_info[c[_i].f].name);
+	near(out, &m.host, x, n, c[_i].add ? old : NULL,
+	     c[_i].bias ? bias : NULL, fmt_info[c[_i].f].name);
 	free(x);
 	free(out);
+	free(old);
+	free(bias);
 	cuda_mat_free(&m);
 }
 END_TEST

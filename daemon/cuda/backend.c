@@ -101,6 +101,13 @@ static int refuse(const struct backend_conf *conf, int err, const char *text)
 	return err;
 }
 
+struct cu_chip cuda_chip(const struct cu_dev *d)
+{
+	return (struct cu_chip){ .cc = (uint32_t)d->id.sm,
+				 .sms = (uint32_t)d->n_sm,
+				 .smem = d->shared_block };
+}
+
 static int be_open(struct backend **out, const struct backend_conf *conf)
 {
 	struct backend *be;
@@ -132,9 +139,12 @@ static int be_open(struct backend **out, const struct backend_conf *conf)
 		be_close(be);
 		return rc;
 	}
-	be->chip = (struct cu_chip){ .cc = (uint32_t)be->dev.id.sm,
-				     .sms = (uint32_t)be->dev.n_sm,
-				     .smem = be->dev.shared_block };
+	be->chip = cuda_chip(&be->dev);
+	if (conf->gpu_prompts && !cu_gemm_here(&be->chip)) {
+		be->dev.conf.gpu_prompts = false;
+		log_info("cuda: prompts are exact: there is no fast kernel for "
+			 "this GPU");
+	}
 	if (be->dev.conf.spin_us < SPIN_US)
 		be->dev.conf.spin_us = SPIN_US;
 	be->up = be->dev;
@@ -292,12 +302,15 @@ static int try_list(struct cu_dev *d, struct backend_model *m)
 {
 	const struct backend_conf *c = &m->plan.conf;
 	const uint32_t n[] = { 1, CU_FEW, CU_FEW + 1, c->max_tokens };
+	const size_t n_sizes = sizeof(n) / sizeof(n[0]);
 	struct cuda_key key = { .spans = 1 };
 	size_t i;
 	int rc;
 
-	for (i = 0; i < sizeof(n) / sizeof(n[0]); i++) {
-		key.n = n[i] < c->max_tokens ? n[i] : c->max_tokens;
+	for (i = 0; i < n_sizes * (m->plan.near ? 2 : 1); i++) {
+		key.n = n[i % n_sizes];
+		key.n = key.n < c->max_tokens ? key.n : c->max_tokens;
+		key.n_exact = i < n_sizes ? key.n : key.n - 1;
 		key.n_out = key.n < c->max_out ? key.n : c->max_out;
 		key.n_logits = key.n_out;
 		rc = cuda_list(m, &key, 1, m->list);

@@ -27,6 +27,8 @@ struct act_block;
  * @rope:  tables that are used
  * @weight_bytes:  of the tape's tensors
  * @top, @top_part: likewise, of struct cu_top
+ * @near:  there are products whose rows of prompts need not be exact; @near_w,
+ *         @near_x: where their operands are, as tiles
  * @scratch_bytes: registers, for whatever context
  * @hidden, @row: where in a step's results the hidden states begin, and a row of
  *         logits, in floats
@@ -45,6 +47,9 @@ struct cuda_plan {
 	uint64_t weight_bytes;
 	uint64_t top;
 	uint64_t top_part;
+	bool near;
+	uint64_t near_w;
+	uint64_t near_x;
 	uint64_t scratch_bytes;
 	uint64_t hidden;
 	uint64_t row;
@@ -127,12 +132,18 @@ uint64_t cuda_plan_kv(const struct cuda_plan *p, uint64_t left,
 int cuda_plan_split(const struct image *im, const struct backend_conf *conf,
 		    uint64_t left, uint64_t granule, uint32_t n_ctx,
 		    uint32_t *layer0, char why[160]);
+/* Need rows of prompts not be exact in a product of @o? Of logits they are: there
+ * are few of them. */
+bool cuda_is_near(const struct cuda_plan *p, const struct tape_op *o,
+		  const struct mat *w);
 /* Of a device's memory, what is left to the driver and to others. */
 uint64_t cuda_margin(uint64_t vram_bytes);
 
-/* What a captured graph is for. */
+/* What a captured graph is for. Of the @n rows the first @n_exact have the CPU's
+ * bits, all of them in a graph. */
 struct cuda_key {
 	uint32_t n;
+	uint32_t n_exact;
 	uint32_t n_out;
 	uint32_t n_logits;
 	uint32_t spans;
@@ -207,7 +218,10 @@ struct backend_model {
 	uint64_t n_captured;
 };
 
-#define CUDA_LIST 6 /* launches an op of the tape may become */
+#define CUDA_LIST 10 /* launches an op of the tape may become */
+
+/* backend.c: of a device, what launches depend on. */
+struct cu_chip cuda_chip(const struct cu_dev *d);
 
 /* list.c: the launches of a step. Their number, or -ENOTSUP. */
 int cuda_list(const struct backend_model *m, const struct cuda_key *key,

@@ -6,7 +6,8 @@
  * its two products in the same kernel, attention rotates and stores what it is
  * about, and what reads a result quantised has it made so at once. With many
  * rows the products are tiles of matrix instructions, and what is around them
- * are kernels of their own.
+ * are kernels of their own. If prompts may be near, their rows of float products
+ * are, whatever else is in the step: so their bits do not depend on it.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 
 /**
  * struct lister - a list in the making
- * @rows: that ops have from here on
+ * @rows: that ops have from here on; @exact: so many of them must be, the first
  */
 struct lister {
 	const struct backend_model *m;
@@ -23,6 +24,7 @@ struct lister {
 	const struct cuda_key *key;
 	uint32_t n_pieces;
 	uint32_t rows;
+	uint32_t exact;
 	struct cu_launch *out;
 	int n;
 	int err;
@@ -82,10 +84,27 @@ static void take(struct lister *s, int n)
 
 static bool few(const struct lister *s)
 {
-	return s->rows <= CU_FEW;
+	return s->rows <= CU_FEW && s->exact == s->rows;
 }
 
 /* ------------------------------------------------------------- products */
+
+/* Ways to compute one, which differ in what they read. */
+enum product {
+	PRODUCT_FLOAT,
+	PRODUCT_Q8,
+	PRODUCT_NEAR, /* some rows of it need not be exact */
+	PRODUCT_N,
+};
+
+static enum product product_of(const struct lister *s, const struct tape_op *o,
+			       const struct mat *w)
+{
+	if (mat_wants_q8(w->fmt))
+		return PRODUCT_Q8;
+	return s->exact < s->rows && cuda_is_near(s->p, o, w) ? PRODUCT_NEAR
+							      : PRODUCT_FLOAT;
+}
 
 /* How the input of the products of an op comes: normed on the way by @norm,
  * else from the register, quantised or as it is. */
@@ -94,8 +113,8 @@ struct input {
 	const struct tape_op *norm;
 };
 
-static void set_input(const struct lister *s, const struct input *in, bool q8,
-		      struct cu_mul *mul)
+static void set_input(const struct lister *s, const struct input *in,
+		      enum product kind, struct cu_mul *mul)
 {
 	mul->n = s->rows;
 	if (in->norm) {
@@ -103,7 +122,7 @@ static void set_input(const struct lister *s, const struct input *in, bool q8,
 		mul->x = reg(s, in->norm->src);
 		mul->norm = vec(s, in->norm->w[0]);
 		mul->eps = in->norm->f[0];
-	} else if (q8) {
+	} else if (kind == PRODUCT_Q8) {
 		mul->in = CU_IN_ACT;
 		mul->act = act(s, in->reg);
 	} else {
@@ -112,9 +131,9 @@ static void set_input(const struct lister *s, const struct input *in, bool q8,
 	}
 }
 
-/* Those of @o's matrices that read their input so. */
+/* Those of @o's products that are of a kind. */
 static void group(const struct lister *s, const struct tape_op *o,
-		  const struct input *in, bool q8, struct cu_mul *mul)
+		  const struct input *in, enum product kind, struct cu_mul *mul)
 {
 	const struct mat *w;
 	uint32_t i, k;
@@ -122,7 +141,7 @@ static void group(const struct lister *s, const struct tape_op *o,
 	memset(mul, 0, sizeof(*mul));
 	for (i = 0; i < o->n; i++) {
 		w = &s->m->w.mat[o->w[i]];
-		if (mat_wants_q8(w->fmt) != q8)
+		if (product_of(s, o, w) != kind)
 			continue;
 		k = mul->n_mats++;
 		mul->m[k] = (struct cu_mat){ .data = w->data,
@@ -133,7 +152,7 @@ static void group(const struct lister *s, const struct tape_op *o,
 		mul->out[k] = reg(s, o->dst[i]);
 	}
 	mul->add = o->kind == TAPE_MATMUL_ADD;
-	set_input(s, in, q8, mul);
+	set_input(s, in, kind, mul);
 }
 
 /* The gate of @glu goes into the kernel of its two products. */
@@ -152,18 +171,58 @@ static bool fuse_glu(const struct lister *s, const struct tape_op *o,
 	return true;
 }
 
+/* Rows of prompts near, those before them exactly. */
+static void near_products(struct lister *s, struct cu_mul *mul)
+{
+	const struct cu_chip *chip = &s->m->be->chip;
+	uint32_t cols = mul->m[0].cols, first = s->exact, i;
+	struct cu_tiles x = { .x = mul->x + (size_t)first * cols,
+			      .out = scratch(s, s->p->near_x),
+			      .n = s->rows - first,
+			      .cols = cols };
+
+	mul->n = first;
+	if (first)
+		take(s, cu_launch_mul(next(s), mul, chip));
+	if (!s->err)
+		take(s, cu_launch_tiles(next(s), &x, chip));
+	for (i = 0; i < mul->n_mats && !s->err; i++) {
+		const struct cu_mat *m = &mul->m[i];
+		struct cu_tiles w = { .m = *m,
+				      .out = scratch(s, s->p->near_w) };
+		struct cu_gemm g = {
+			.w = w.out,
+			.x = x.out,
+			.bias = mul->bias[i],
+			.out = mul->out[i] + (size_t)first * m->rows,
+			.rows = m->rows,
+			.cols = cols,
+			.n = x.n,
+			.add = mul->add,
+		};
+
+		take(s, cu_launch_tiles(next(s), &w, chip));
+		if (!s->err)
+			take(s, cu_launch_gemm(next(s), &g, chip));
+	}
+}
+
 /* The ops from @i: products, perhaps with the gate. Return: how many. */
 static uint32_t products(struct lister *s, uint32_t i, const struct input *in)
 {
 	const struct tape_op *o = &s->p->tape.ops[i];
 	struct cu_mul mul;
 	bool fused = false;
-	int q8;
+	int kind;
 
-	for (q8 = 0; q8 < 2 && !s->err; q8++) {
-		group(s, o, in, q8, &mul);
+	for (kind = 0; kind < PRODUCT_N && !s->err; kind++) {
+		group(s, o, in, (enum product)kind, &mul);
 		if (!mul.n_mats)
 			continue;
+		if (kind == PRODUCT_NEAR) {
+			near_products(s, &mul);
+			continue;
+		}
 		if (i + 1 < s->p->tape.n_ops)
 			fused = fuse_glu(s, o, o + 1, &mul);
 		take(s, cu_launch_mul(next(s), &mul, &s->m->be->chip));
@@ -176,10 +235,10 @@ static bool fits(const struct lister *s, const struct tape_op *o,
 		 const struct input *in)
 {
 	struct cu_mul mul;
-	int q8;
+	int kind;
 
-	for (q8 = 0; q8 < 2; q8++) {
-		group(s, o, in, q8, &mul);
+	for (kind = 0; kind < PRODUCT_N; kind++) {
+		group(s, o, in, (enum product)kind, &mul);
 		if (mul.n_mats && !cu_mul_fits(&mul, &s->m->be->chip))
 			return false;
 	}
@@ -424,14 +483,15 @@ int cuda_list(const struct backend_model *m, const struct cuda_key *key,
 			    .key = key,
 			    .n_pieces = n_pieces,
 			    .rows = key->n,
+			    .exact = key->n_exact,
 			    .out = out };
 	uint32_t i = 0;
 
 	while (i < s.p->tape.n_ops && !s.err) {
 		if (s.p->tape.ops[i].kind == TAPE_GATHER)
-			s.rows = key->n_out;
+			s.rows = s.exact = key->n_out;
 		if (s.p->tape.ops[i].kind == TAPE_LOGITS)
-			s.rows = key->n_logits;
+			s.rows = s.exact = key->n_logits;
 		if (!s.rows)
 			break;
 		i += one(&s, i);

@@ -72,6 +72,38 @@ static void find_stored(const struct cuda_plan *p, bool *stored)
 	}
 }
 
+bool cuda_is_near(const struct cuda_plan *p, const struct tape_op *o,
+		  const struct mat *w)
+{
+	return p->conf.gpu_prompts &&
+	       (o->kind == TAPE_MATMUL || o->kind == TAPE_MATMUL_ADD) &&
+	       cu_gemm_takes(w->fmt, w->cols);
+}
+
+/* Room for the operands of the largest such product. */
+static void find_near(struct cuda_plan *p, const struct weights *w)
+{
+	uint64_t mat = 0, x = 0;
+	const struct tape_op *o;
+	const struct mat *m;
+	uint32_t i, j;
+
+	for (i = 0; i < p->tape.n_ops; i++) {
+		o = &p->tape.ops[i];
+		for (j = 0; tape_is_matmul(o->kind) && j < o->n; j++) {
+			m = &w->mat[o->w[j]];
+			if (!cuda_is_near(p, o, m))
+				continue;
+			p->near = true;
+			mat = most(mat, cu_tiles_bytes(m->rows, m->cols));
+			x = most(x,
+				 cu_tiles_bytes(p->conf.max_tokens, m->cols));
+		}
+	}
+	p->near_w = carve(&p->scratch_bytes, mat);
+	p->near_x = carve(&p->scratch_bytes, x);
+}
+
 /* What goes between host and device besides a step's input. */
 static void find_pinned(struct cuda_plan *p)
 {
@@ -133,6 +165,7 @@ int cuda_plan_build(struct cuda_plan *p, const struct image *im,
 	p->top = carve(&p->scratch_bytes, rows * sizeof(struct top_row));
 	p->top_part = carve(&p->scratch_bytes,
 			    rows * CU_TOP_PART(width) * sizeof(uint64_t));
+	find_near(p, w);
 	find_pinned(p);
 	return 0;
 }

@@ -4,10 +4,10 @@
  * follow, logits in short and hidden states come back into pinned memory. All of
  * a row of logits only does if it is asked for.
  *
- * A step of few tokens is a graph, captured the first time that so many come:
- * what differs from one to the next is in the input. Whatever fails here leaves
- * the device in no state that is known, so all of it is -ENODEV: the process
- * must start again.
+ * A step of few tokens, all exact, is a graph, captured the first time that so
+ * many come: what differs from one to the next is in the input. Whatever fails
+ * here leaves the device in no state that is known, so all of it is -ENODEV: the
+ * process must start again.
  */
 #include <errno.h>
 #include <string.h>
@@ -295,9 +295,21 @@ static uint32_t round_spans(const struct backend_model *m, uint32_t n)
 	return spans < m->ctx.spans ? spans : m->ctx.spans;
 }
 
+/* Rows before the first prompt that may be near. */
+static uint32_t exact_rows(const struct backend_model *m, const struct batch *b)
+{
+	uint32_t i;
+
+	for (i = 0; i < b->n_seqs && m->plan.near; i++)
+		if (b->seqs[i].prompt)
+			return b->seqs[i].first;
+	return b->n_tokens;
+}
+
 static int run(struct backend_model *m, const struct batch *b)
 {
 	struct cuda_key key = { .n = b->n_tokens,
+				.n_exact = exact_rows(m, b),
 				.n_out = b->n_out,
 				.n_logits = b->n_logits };
 	struct cu_dev *d = &m->be->dev;
@@ -318,7 +330,7 @@ static int run(struct backend_model *m, const struct batch *b)
 	if (rc)
 		return rc;
 	key.spans = (f.n_pos + VEC_ATTN_SPAN - 1) / VEC_ATTN_SPAN;
-	if (b->n_tokens <= CU_FEW && b->n_out <= CU_FEW) {
+	if (key.n <= CU_FEW && key.n_out <= CU_FEW && key.n_exact == key.n) {
 		key.spans = round_spans(m, key.spans);
 		return replay(m, &key);
 	}

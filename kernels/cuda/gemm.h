@@ -26,15 +26,18 @@ struct cu_tiles {
 	uint32_t cols;
 };
 
-/* out[t] = w . x[t] of operands as tiles: near it, and not its bits */
+/* out[t] = w . x[t] of operands as tiles, or with @add out[t] + that; then plus
+ * bias, unless that is NULL: near it, and not its bits. Those of a row depend on
+ * nothing but the row. */
 struct cu_gemm {
 	const uint16_t *w;
 	const uint16_t *x;
+	const float *bias;
 	float *out;
 	uint32_t rows;
 	uint32_t cols;
 	uint32_t n;
-	uint32_t pad;
+	uint32_t add;
 };
 
 #endif

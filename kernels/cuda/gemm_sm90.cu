@@ -8,13 +8,14 @@
  * tiles() brings an operand into tiles of GEMM_TILE rows x GEMM_COLS columns as
  * wgmma wants them in shared memory (128 bytes a row, 16-byte pieces swapped by
  * the row's number), so that a tile is one bulk copy of 16 KiB and no tensor map
- * is needed. Rows and columns that only fill tiles are zero.
+ * is needed. Rows and columns that only fill tiles are zero. A matrix is brought
+ * there for each product: a copy that stayed would double what weights take.
  *
  * gemm() has a warpgroup that asks for tiles, a ring of stages ahead, and two
  * that multiply: each 64 tokens by 256 rows, its sums in registers.
  */
 #include "gemm.h"
-#include "panel.cuh"
+#include "mm.cuh"
 
 #define PIECES (GEMM_COLS / 8) /* of a row: 16 bytes each */
 
@@ -222,9 +223,9 @@ DEV void multiply(const struct cu_gemm &p, uint32_t at, uint32_t full,
 }
 
 /* Sum 4i + 2h + e of a lane: rows 8i + 2t + e, token g + 8h of its warp's 16. */
-DEV void put(const struct cu_gemm &p, const float d[128], uint32_t half)
+DEV void put_all(const struct cu_gemm &p, const float d[128], uint32_t half)
 {
-	uint32_t lane = lane_id(), rows = p.rows, n = p.n;
+	uint32_t lane = lane_id();
 	uint32_t token0 = blockIdx.y * GEMM_TILE + half * 64 +
 			  warp_id() % 4 * 16 + lane / 4;
 	uint32_t row0 = blockIdx.x * 2 * GEMM_TILE + lane % 4 * 2;
@@ -234,8 +235,7 @@ DEV void put(const struct cu_gemm &p, const float d[128], uint32_t half)
 		uint32_t token = token0 + (i / 2 & 1) * 8;
 		uint32_t row = row0 + i / 4 * 8 + (i & 1);
 
-		if (token < n && row < rows)
-			p.out[(size_t)token * rows + row] = d[i];
+		put(p.out, p.bias, p.add, p.n, p.rows, token, row, d[i]);
 	}
 }
 #endif
@@ -266,7 +266,7 @@ extern "C" __global__ void __launch_bounds__(384, 1)
 
 		asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
 		multiply(p, at, full, empty, role - 1, d);
-		put(p, d, role - 1);
+		put_all(p, d, role - 1);
 	}
 #endif
 }

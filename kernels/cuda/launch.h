@@ -114,7 +114,11 @@ int cu_launch_attn(struct cu_launch *l, const struct cu_attn *p,
 int cu_launch_top(struct cu_launch *l, const struct cu_top *p,
 		  const struct cu_chip *chip);
 
-/* Products by wgmma: operands become tiles first, of so many bytes. */
+/* Products by wgmma, which are near and not equal: is there code for the chip,
+ * and does it take such a matrix? Operands become tiles first, of so many
+ * bytes. */
+bool cu_gemm_here(const struct cu_chip *chip);
+bool cu_gemm_takes(uint32_t fmt, uint32_t cols);
 uint64_t cu_tiles_bytes(uint32_t rows, uint32_t cols);
 int cu_launch_tiles(struct cu_launch *l, const struct cu_tiles *p,
 		    const struct cu_chip *chip);

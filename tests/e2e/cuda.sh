@@ -53,8 +53,22 @@ given() {
 	stop
 }
 
+# of a float model, the tokens to some prompts
+"$O/tests/t_mkgguf" "$t/float.gguf" --type BF16 --ctx 512 --layers 2 --embd 64 \
+	--ff 96 --heads 2 --kv-heads 1 --head-dim 32
+chmod 644 "$t/float.gguf"
+tokens() { # FILE OPTIONS...
+	for p in "To be, or not" "A" "once upon a time there was a tensor core"; do
+		timeout 120 "$O/hearth" run "$t/float.gguf" --raw --greedy \
+			--ignore-eos --no-stats -n 6 "${@:2}" "$p" 2>"$t/err" ||
+			fail "float: $(cat "$t/err")"
+	done >"$1"
+}
+
 # what the CPU answers
 start -o backend=cpu
+tokens "$t/float"
+tokens "$t/float.bits" --logprobs
 for m in "${models[@]}"; do ask "$m" 4 >"$t/$m.4" || fail "$m: $(cat "$t/err")"; done
 ask llama 12 >"$t/llama.12" || fail "llama: $(cat "$t/err")"
 for i in "${!ways[@]}"; do
@@ -98,6 +112,26 @@ wait $client || fail "killed: $(cat "$t/err")"
 cmp -s "$t/got" "$t/llama.12" || fail "killed: another answer"
 logged 'killed (pid .*, SIGKILL)' || fail "it was not killed"
 engine=$(child_pid)
+stop
+
+# prompts on tensor cores: these tokens, other bits; and the same over a kill
+gpu -o backend=cuda -o gpu-prompts=fast -o watchdog-ms=60000
+tokens "$t/got"
+cmp -s "$t/got" "$t/float" || fail "fast prompts: other tokens"
+tokens "$t/fast.bits" --logprobs
+! cmp -s "$t/fast.bits" "$t/float.bits" || fail "fast prompts are exact"
+tokens "$t/again" --logprobs &
+client=$!
+till 20 test -s "$t/again" || fail "no first token"
+kill -KILL "$engine"
+wait $client || fail "killed: $(cat "$t/err")"
+cmp -s "$t/again" "$t/fast.bits" || fail "fast, and killed: other bits"
+engine=$(child_pid)
+stop
+CUDASIM_ATTR=75=8,76=9 gpu -o backend=cuda -o gpu-prompts=fast
+tokens "$t/got" --logprobs
+cmp -s "$t/got" "$t/float.bits" || fail "fast on a GPU that cannot: other bits"
+logged 'prompts are exact: there is no fast kernel' || fail "it does not say so"
 stop
 
 # some layers there, the others on the CPU: as many as were asked for ...

@@ -77,6 +77,12 @@ done
 [ "$(device sm)" = 90 ] || skips+=("chip/check_cudasim: made for sm_90a")
 in_time chip/check_cuda_backend \
 	env CK_FORK=yes CK_RUN_CASE=cuda_backend "$O/tests/check_cuda_backend"
+if [ "$(device sm)" = 90 ]; then
+	in_time chip/check_cuda_prompts env CK_FORK=yes \
+		CK_RUN_CASE=cuda_prompts "$O/tests/check_cuda_prompts"
+else
+	skips+=("chip/check_cuda_prompts: fast prompts are for sm_90")
+fi
 # shellcheck disable=SC2016 # for that bash
 for c in "${kernels[@]}" "${sims[@]}"; do
 	in_time "bits/$c" env HEARTH_CUDA="$sim" HEARTH_CUDA_DUMP="$work/$c.sim" \

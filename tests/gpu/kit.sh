@@ -15,7 +15,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 mkdir -p "$dir/tests/cudasim" "$dir/kernels/cuda" "$dir/lib"
 
-tests=(t_mkgguf check_cuda_backend check_cudasim check_cudasim_lanes)
+tests=(t_mkgguf check_cuda_backend check_cuda_prompts check_cudasim check_cudasim_lanes)
 for f in tests/check_cuda_*.c; do
 	! grep -q 'cuda_main(' "$f" || tests+=("$(basename "$f" .c)")
 done

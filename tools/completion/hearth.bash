@@ -9,7 +9,7 @@ _hearth_options() {
 	ps) echo "--help --json" ;;
 	ls) echo "--help --json --quick --quiet" ;;
 	show) echo "--help --template --metadata --json" ;;
-	fit) echo "--help --ctx --backend --device --gpu-mem --mem --gpu-layers --kv-bytes --parallel --step-tokens --json" ;;
+	fit) echo "--help --ctx --backend --device --gpu-mem --mem --gpu-layers --gpu-prompts --kv-bytes --parallel --step-tokens --json" ;;
 	load) echo "--help --ctx" ;;
 	stop) echo "--help --all --evict" ;;
 	tokenize) echo "--help --pieces --count --decode --no-special --no-bos --json" ;;

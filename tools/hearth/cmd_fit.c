@@ -32,6 +32,7 @@ struct args {
 	const char *gpu_mem;
 	const char *mem;
 	const char *kv;
+	const char *prompts;
 	bool json;
 };
 
@@ -49,6 +50,8 @@ const struct opt opts_fit[] = {
 	  "so much free memory of the host" },
 	{ 0, "gpu-layers", "N", OPT_U64, offsetof(struct args, layers), 0, 1e6,
 	  "so many layers on the GPU (default: as many as fit)" },
+	{ 0, "gpu-prompts", "HOW", OPT_STR, offsetof(struct args, prompts), 0, 0,
+	  "exact or fast, as the daemon's" },
 	{ 0, "kv-bytes", "SIZE", OPT_STR, offsetof(struct args, kv), 0, 0,
 	  "size of the KV cache; its elements are f16" },
 	{ 0, "parallel", "N", OPT_U64, offsetof(struct args, parallel), 0, 1024,
@@ -112,10 +115,21 @@ static uint64_t limit(const char *text, const char *name, uint64_t def)
 	return isdigit((unsigned char)*value) ? strtoull(value, NULL, 10) : def;
 }
 
+/* Are prompts fast? -EINVAL: it says neither. */
+static int read_prompts(const char *value, bool *fast)
+{
+	*fast = !strcmp(value, "fast");
+	if (*fast || !strcmp(value, "exact"))
+		return 0;
+	tool_err("--gpu-prompts: '%s' is neither exact nor fast", value);
+	return -EINVAL;
+}
+
 /* What the options do not say is as a running daemon has it. */
 static void take_limits(struct plan *p, const struct args *a)
 {
 	char *text = xrealloc(NULL, 65536, 1), *limits = NULL;
+	char prompts[8] = "exact";
 	struct hearth *h = NULL;
 	uint64_t n;
 
@@ -136,6 +150,9 @@ static void take_limits(struct plan *p, const struct args *a)
 	n = a->layers != AUTO ? a->layers : limit(limits, "gpu-layers", AUTO);
 	p->conf.gpu_layers = n == AUTO ? -1 : (int32_t)n;
 	p->wish.kv_bytes = limit(limits, "kv-bytes", 0);
+	if (limits)
+		tool_stat(limits, "gpu-prompts", prompts, sizeof(prompts));
+	p->conf.gpu_prompts = !strcmp(prompts, "fast");
 	free(text);
 }
 
@@ -157,6 +174,7 @@ static uint64_t free_memory(void)
 static int ask_gpu(struct plan *p, const char *device)
 {
 	uint64_t left = 0, margin;
+	struct cu_chip chip;
 	struct cu_dev dev;
 	int rc;
 
@@ -167,6 +185,8 @@ static int ask_gpu(struct plan *p, const char *device)
 		p->there.gpu = left > margin ? left - margin : 0;
 		p->there.granule = dev.granule;
 		p->there.has_gpu = true;
+		chip = cuda_chip(&dev);
+		p->conf.gpu_prompts &= cu_gemm_here(&chip);
 		cu_dev_print(&dev, p->gpu, sizeof(p->gpu));
 		cu_dev_close(&dev);
 	}
@@ -246,6 +266,8 @@ static int ask(struct plan *p, const struct args *a)
 	rc = read_size("mem", a->mem, &p->there.host);
 	if (!rc)
 		rc = read_size("kv-bytes", a->kv, &p->wish.kv_bytes);
+	if (!rc && a->prompts)
+		rc = read_prompts(a->prompts, &p->conf.gpu_prompts);
 	return rc ? rc : find_gpu(p, a);
 }
 
