@@ -37,6 +37,8 @@ struct top_row;
  *              many as fit
  * @gpu_prompts: CUDA: float products of prompts (struct batch_seq) may be near
  *              instead of exact, where that is faster
+ * @gpu_ahead:  CUDA: bytes of the next weights that a launch asks for to be in
+ *              the L2 cache, as far as there is room; 0: none
  * @beat:       counted up now and then in a step, so that a watchdog sees it
  *              is alive; NULL: nobody looks
  * @device:     not 0 while a device that is not the CPU is used: its failures
@@ -54,6 +56,7 @@ struct backend_conf {
 	const char *gpu;
 	int32_t gpu_layers;
 	bool gpu_prompts;
+	uint64_t gpu_ahead;
 	_Atomic uint64_t *beat;
 	_Atomic uint64_t *device;
 	char *why; /* [160] */

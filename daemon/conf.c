@@ -72,6 +72,7 @@ static const struct conf_row rows[] = {
 	TEXT("gpu", CONF_GPU, gpu, "", "the GPU to use: index, UUID or PCI address"),
 	TEXT("gpu-layers", CONF_LAYERS, gpu_layers, "auto", "layers of a model on the GPU: a number, or auto for as many as fit"),
 	TEXT("gpu-prompts", CONF_PROMPTS, gpu_prompts, "exact", "prompts of BF16 and F16 models on a GPU: exact, or fast where it can"),
+	BYTES("gpu-ahead", gpu_ahead, 0, GB, 0, "next weights to have in a GPU's L2 cache, 0: none"),
 	TEXT("cpu-mask", CONF_CPU, cpu_mask, "", "highest CPU level to use"),
 	NUM("threads", threads, 0, 1024, 0, "", "threads that compute, 0: one a core"),
 	NUM("spin-us", spin_us, 0, 10000, 50, "us", "how long to poll for more work before sleeping"),

@@ -26,6 +26,7 @@ struct conf {
 	char gpu[48];	     /* index, UUID or PCI address; "": the first */
 	char gpu_layers[8];  /* "auto" or a number */
 	char gpu_prompts[8]; /* "exact" or "fast" */
+	uint64_t gpu_ahead;  /* bytes of weights into its L2 cache, 0: none */
 	char cpu_mask[16]; /* highest CPU level: "c", "avx2", ...; "" is all */
 	uint64_t threads;  /* 0: one a core */
 	uint64_t spin_us;

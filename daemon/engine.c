@@ -22,6 +22,7 @@ void engine_backend_conf(const struct conf *conf, struct backend_conf *bc)
 	bc->gpu_layers = -1;
 	if (isdigit((unsigned char)conf->gpu_layers[0]))
 		bc->gpu_layers = (int32_t)strtoul(conf->gpu_layers, NULL, 10);
+	bc->gpu_ahead = conf->gpu_ahead;
 	bc->gpu_prompts = !strcmp(conf->gpu_prompts, "fast");
 }
 

@@ -191,6 +191,55 @@ START_TEST(graphs)
 }
 END_TEST
 
+/* Launches that read little ask for weights, for nothing else and not for more
+ * than they may, and the bits are the same. */
+START_TEST(ahead)
+{
+	struct image_hparams hp = tiny_hparams(_i ? ARCH_gemma3 : ARCH_llama);
+	const struct cuda_key key = {
+		.n = 2, .n_exact = 2, .n_out = 1, .n_logits = 1, .spans = 1
+	};
+	struct backend_model *m;
+	const struct cu_ahead *a;
+	struct rig r;
+	int i, k, n, asked = 0;
+
+	conf.gpu_ahead = _i ? 100000 : 1 << 30;
+	rig_open(&r, &hp, _i ? FMT_BF16 : FMT_Q4_0);
+	m = r.gpu.m;
+	ck_assert_uint_eq(m->be->ahead,
+			  _i ? 100000 : m->be->dev.l2_bytes / 5 * 2);
+	one(&r, 0, 5, 2);
+	one(&r, 0, 1, 1);
+	one(&r, 1, 2, 2);
+	one(&r, 1, 9, 1);
+	n = cuda_list(m, &key, 0, m->list);
+	for (i = 0; i < n; i++) {
+		const struct cu_launch *l = &m->list[i];
+		uint64_t all = 0;
+
+		a = l->kernel == CU_embed      ? &l->p.embed.ahead
+		    : l->kernel == CU_rmsnorm  ? &l->p.norm.ahead
+		    : l->kernel == CU_attn_few ? &l->p.attn.ahead
+		    : l->kernel == CU_top      ? &l->p.top.ahead
+					       : NULL;
+		for (k = 0; a && k < CU_MATS && a->bytes[k]; k++) {
+			const uint64_t at = (uintptr_t)a->from[k];
+
+			ck_assert_uint_ge(at, m->weights.at);
+			ck_assert_uint_le(at + a->bytes[k],
+					  m->weights.at + m->plan.weight_bytes);
+			all += a->bytes[k];
+		}
+		ck_assert_uint_le(all, m->be->ahead);
+		asked += all > 0;
+	}
+	/* the embedding, each layer's attention, norms, the logits' rows */
+	ck_assert_int_ge(asked, 2 + (int)hp.n_layer);
+	rig_close(&r);
+}
+END_TEST
+
 /* -------------------------------------------------------- sizes, failures */
 
 /* What is said without a device is what it takes. */
@@ -364,6 +413,7 @@ int main(void)
 	tcase_add_test(t, middle);
 	tcase_add_loop_test(t, spans, SANITIZE, 2);
 	tcase_add_test(t, graphs);
+	tcase_add_loop_test(t, ahead, 0, 2);
 	tcase_add_test(t, sizes);
 	tcase_add_test(t, refused);
 	suite_add_tcase(s, t);

@@ -63,6 +63,33 @@ START_TEST(out_of_bounds)
 }
 END_TEST
 
+START_TEST(prefetched_out_of_bounds)
+{
+	static const struct {
+		uint32_t n, more;
+		int error;
+		const char *says;
+	} c[] = {
+		{ 1025, 0, CU_ILLEGAL_ADDRESS, "prefetches 1 bytes from" },
+		{ 1024, 16, CU_ILLEGAL_ADDRESS, "prefetches 1040 bytes from" },
+		{ 1024, 8, CU_MISALIGNED, "prefetch of 1032 bytes from" },
+	};
+	uint32_t n = 1024, more = 0;
+	uint64_t at;
+
+	rig_open(1, "warp.ptx");
+	at = dev_new(1024);
+	ck_assert_int_eq(
+		launch("ahead_k", 1, 64, 0, NULL, ARGS(&at, &n, &more)), 0);
+	OK(cuCtxSynchronize());
+	n = c[_i].n;
+	more = c[_i].more;
+	ck_assert_int_eq(
+		launch("ahead_k", 1, 64, 0, NULL, ARGS(&at, &n, &more)), 0);
+	caught(c[_i].error, "ahead_k", c[_i].says);
+}
+END_TEST
+
 START_TEST(shared_out_of_bounds)
 {
 	uint64_t at;
@@ -322,6 +349,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(t, missing_barrier, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, copy_read_early, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, out_of_bounds, 1, 1 + SEEDS);
+	tcase_add_loop_test(t, prefetched_out_of_bounds, 0, 3);
 	tcase_add_loop_test(t, shared_out_of_bounds, 1, 1 + SEEDS);
 	tcase_add_loop_test(t, freed_memory, 1, 2);
 	tcase_add_loop_test(t, misaligned, 1, 1 + SEEDS);

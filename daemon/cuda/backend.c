@@ -108,6 +108,15 @@ struct cu_chip cuda_chip(const struct cu_dev *d)
 				 .smem = d->shared_block };
 }
 
+/* Of an L2 cache of two halves less than one is asked for ahead, so that the cache
+ * keeps what is at work. */
+static uint64_t ahead(const struct cu_dev *d)
+{
+	uint64_t most = d->l2_bytes / 5 * 2;
+
+	return d->conf.gpu_ahead < most ? d->conf.gpu_ahead : most;
+}
+
 static int be_open(struct backend **out, const struct backend_conf *conf)
 {
 	struct backend *be;
@@ -140,6 +149,7 @@ static int be_open(struct backend **out, const struct backend_conf *conf)
 		return rc;
 	}
 	be->chip = cuda_chip(&be->dev);
+	be->ahead = ahead(&be->dev);
 	if (conf->gpu_prompts && !cu_gemm_here(&be->chip)) {
 		be->dev.conf.gpu_prompts = false;
 		log_info("cuda: prompts are exact: there is no fast kernel for "

@@ -166,6 +166,7 @@ struct cuda_graph {
 /**
  * struct backend - a device with the kernels
  * @dev: the engine thread's
+ * @ahead: bytes of weights that a launch of a graph asks for
  * @up:  the same device for the thread that loads a model, which uses the copy
  *       stream; @loading: of which there is one at a time
  */
@@ -175,6 +176,7 @@ struct backend {
 	pthread_mutex_t loading;
 	pthread_mutex_t counting; /* dev.bytes, dev.total, dev.lost */
 	struct cu_chip chip;
+	uint64_t ahead;
 	struct cu_module *module[CU_FILE_N + 1];
 	struct cu_func *fn[CU_KERNEL_N + 1];
 };

@@ -475,6 +475,68 @@ static uint32_t one(struct lister *s, uint32_t i)
 	}
 }
 
+/* ----------------------------------------------------------------- ahead */
+
+/* Of a launch that waits more than it reads, so that memory would be idle. */
+static struct cu_ahead *ahead_of(struct cu_launch *l)
+{
+	switch (l->kernel) {
+	case CU_embed:
+		return &l->p.embed.ahead;
+	case CU_rmsnorm:
+		return &l->p.norm.ahead;
+	case CU_attn_few:
+		return &l->p.attn.ahead;
+	case CU_top:
+		return &l->p.top.ahead;
+	default:
+		return NULL;
+	}
+}
+
+/* The beginnings of a product's matrices: of a gate's both alike, as they are
+ * read side by side, else one after the other. */
+static void add_mats(struct cu_ahead *a, uint32_t *k, const struct cu_mul *mul,
+		     uint64_t *left)
+{
+	uint64_t most = mul->glu ? *left / mul->n_mats : *left, bytes;
+	uint32_t i;
+
+	for (i = 0; i < mul->n_mats && *k < CU_MATS; i++, ++*k) {
+		const struct cu_mat *m = &mul->m[i];
+
+		bytes = mat_bytes((enum fmt)m->fmt, m->rows, m->cols);
+		bytes = bytes < most ? bytes : most;
+		bytes = bytes < *left ? bytes : *left;
+		a->from[*k] = m->data;
+		a->bytes[*k] = (uint32_t)bytes / 16 * 16;
+		*left -= bytes;
+	}
+}
+
+/* Of the list @l, such launches ask for what the products read that come next;
+ * behind the last one is the next step. */
+static void look_ahead(struct cu_launch *l, int n, uint64_t most)
+{
+	struct cu_ahead *a;
+	uint32_t k;
+	int i, j;
+
+	for (i = 0; i < n; i++) {
+		uint64_t left = most;
+
+		a = ahead_of(&l[i]);
+		for (j = i + 1, k = 0; a && j < i + n && k < CU_MATS; j++) {
+			const struct cu_launch *next = &l[j % n];
+
+			if (next->kernel >= CU_mv_1 && next->kernel <= CU_mvf_8)
+				add_mats(a, &k, &next->p.mv.mul, &left);
+			else if (j < n && ahead_of(&l[j]))
+				break; /* does so itself */
+		}
+	}
+}
+
 int cuda_list(const struct backend_model *m, const struct cuda_key *key,
 	      uint32_t n_pieces, struct cu_launch *out)
 {
@@ -498,5 +560,7 @@ int cuda_list(const struct backend_model *m, const struct cuda_key *key,
 	}
 	if (!s.err && i && s.rows && s.p->tape.ops[i - 1].kind == TAPE_LOGITS)
 		top(&s);
+	if (!s.err && key->n <= CU_FEW)
+		look_ahead(out, s.n, m->be->ahead);
 	return s.err ? s.err : s.n;
 }

@@ -535,8 +535,10 @@ extern "C" __global__ void __launch_bounds__(SPAN_BLOCKS *WARP, 2)
 	first = first_seen(&p, end);
 	last = (end - 1) / VEC_ATTN_SPAN;
 	span = first / VEC_ATTN_SPAN + blockIdx.x;
-	if (span > last)
+	if (span > last) {
+		ahead(p.ahead);
 		return;
+	}
 	few_init(&f, &p);
 	end -= span * VEC_ATTN_SPAN;
 	f.lo = blockIdx.x ? 0 : first % VEC_ATTN_SPAN;
@@ -544,6 +546,8 @@ extern "C" __global__ void __launch_bounds__(SPAN_BLOCKS *WARP, 2)
 	if (p.rope.k)
 		few_own(&f, &p, span * VEC_ATTN_SPAN);
 	few_begin(&f, &p, blocks, span);
+	/* behind the first of its own reads */
+	ahead(p.ahead);
 	if (p.rope.k) {
 		/* what is in the cache is of earlier steps */
 		grid_wait();

@@ -23,6 +23,7 @@ template <class P> DEV void embed_row(const struct cu_embed &p, uint32_t t)
 extern "C" __global__ void __launch_bounds__(128) embed(struct cu_embed p)
 {
 	grid_launch();
+	ahead(p.ahead);
 	grid_wait();
 	panel_any(p.m.fmt,
 		  [&](auto f) { embed_row<decltype(f)>(p, blockIdx.x); });

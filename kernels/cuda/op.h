@@ -33,6 +33,14 @@ struct cu_mat {
 	uint32_t pad;
 };
 
+/* Weights that launches after this one read first, which it asks for to be in
+ * the L2 cache by then. Multiples of 16 bytes; 0: none. */
+struct cu_ahead {
+	const void *from[CU_MATS];
+	uint32_t bytes[CU_MATS];
+	uint32_t pad;
+};
+
 /* out[t] = row tokens[t] of m, times scale unless that is 1 */
 struct cu_embed {
 	struct cu_mat m;
@@ -40,6 +48,7 @@ struct cu_embed {
 	float *out;
 	float scale;
 	uint32_t n;
+	struct cu_ahead ahead;
 };
 
 enum cu_in {
@@ -132,6 +141,7 @@ struct cu_norm {
 	float eps;
 	uint32_t width;
 	uint32_t n;
+	struct cu_ahead ahead;
 };
 
 /* act = quantised x */
@@ -224,6 +234,7 @@ struct cu_piece {
  * @rope:   with k not NULL and few tokens, what it says is done on the way:
  *          q and k are read from it and stay as they are, its kv is not used,
  *          and a sequence's tokens follow each other
+ * @ahead:  of few tokens
  */
 struct cu_attn {
 	struct cu_kv kv;
@@ -240,6 +251,7 @@ struct cu_attn {
 	uint32_t spans;
 	uint32_t n;
 	struct cu_rope_kv rope;
+	struct cu_ahead ahead;
 };
 
 #define CU_TOP_CHUNKS 128 /* of a row of logits at most */
@@ -258,6 +270,7 @@ struct cu_top {
 	uint32_t *ticket;
 	uint32_t width;
 	uint32_t n;
+	struct cu_ahead ahead;
 };
 
 /* A key for each of a chunk's first candidates, and its sum. */

@@ -35,6 +35,26 @@ template <int N> DEV void cp_wait()
 	asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/* A warp asks for [from, from + bytes), L2_PIECE at most and a multiple of 16, to
+ * be in the L2 cache. */
+#define L2_PIECE 4096u
+
+DEV void l2_prefetch(const uint8_t *from, uint32_t bytes, uint32_t lane)
+{
+#if __CUDA_ARCH__ >= 900
+	if (lane == 0)
+		asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(
+				     from),
+			     "r"(bytes)
+			     : "memory");
+#else
+	if (lane * (L2_PIECE / 32) < bytes)
+		asm volatile("prefetch.global.L2 [%0];" ::"l"(
+				     from + lane * (L2_PIECE / 32))
+			     : "memory");
+#endif
+}
+
 /* Programmatic dependent launch: what the grid before this one wrote may be
  * read, and written to, after grid_wait(); grid_launch() lets the next begin. */
 DEV void grid_wait()

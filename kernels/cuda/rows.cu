@@ -16,6 +16,7 @@ extern "C" __global__ void rmsnorm(struct cu_norm p)
 	float s, y;
 
 	grid_launch();
+	ahead(p.ahead);
 	grid_wait();
 	s = *norm_rows(x, p.width, 1, p.eps, smem);
 	for (i = threadIdx.x; i < p.width; i += blockDim.x) {

@@ -203,6 +203,7 @@ extern "C" __global__ void __launch_bounds__(TOP_LANES) top(struct cu_top p)
 	double *sum = (double *)(part + TOP_N * n);
 
 	grid_launch();
+	ahead(p.ahead);
 	grid_wait();
 	chunk(&w, x, c * TOP_CHUNK, p.width, part + c, sum + c);
 	if (is_last(p.ticket + row))

@@ -26,6 +26,23 @@ DEV uint32_t warp_id()
 	return threadIdx.x / WARP;
 }
 
+/* Ask for what comes next, all warps of the grid a part of it. Weights depend on
+ * no launch: this needs no grid_wait(). */
+DEV void ahead(const struct cu_ahead &a)
+{
+	uint32_t block =
+		blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+	uint32_t warps = blockDim.x / WARP;
+	uint32_t first = (block * warps + warp_id()) * L2_PIECE, at;
+	uint32_t step = gridDim.x * gridDim.y * gridDim.z * warps * L2_PIECE;
+
+#pragma unroll
+	for (int i = 0; i < CU_MATS; i++)
+		for (at = first; at < a.bytes[i]; at += step)
+			l2_prefetch((const uint8_t *)a.from[i] + at,
+				    min(a.bytes[i] - at, L2_PIECE), lane_id());
+}
+
 DEV float max_f(float a, float b)
 {
 	return a > b ? a : b;

@@ -42,6 +42,35 @@ static const void *source(struct ptx_warp *w, const struct ptx_insn *x,
 	return p;
 }
 
+/* Nothing comes of them, but who asks for what is no memory has counted wrong. */
+void op_prefetch(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)
+{
+	const uint64_t *N = x->n_groups > 1 ? ptx_op_row(w, x, 1) : NULL;
+	const char *why = "";
+	int l;
+
+	EACH(l, ex)
+	{
+		uint64_t at =
+			ptx_op_row(w, x, 0)[l] + (uint64_t)(int64_t)x->off[0];
+		uint32_t n = N ? (uint32_t)N[l] : 1;
+
+		if (N && ((at | n) & 15 || !n)) {
+			ptx_fault(w, x, l, ERR_MISALIGNED,
+				  "prefetch of %u bytes from 0x%llx: not by 16",
+				  n, (unsigned long long)at);
+			return;
+		}
+		if (!dev_access(w->b->ln, at, n, false, false, w->waited,
+				&why)) {
+			ptx_fault(w, x, l, ERR_ADDRESS,
+				  "prefetches %u bytes from 0x%llx: %s", n,
+				  (unsigned long long)at, why);
+			return;
+		}
+	}
+}
+
 /* -------------------------------------------------------------- cp.async */
 
 void op_cp_async(struct ptx_warp *w, const struct ptx_insn *x, uint32_t ex)

@@ -84,7 +84,8 @@ grep -q '^0 passed, 0 failed, 1 skipped' "$t/out" || fail "no GPU, and no skip"
 HEARTH_CUDA=$sim/libcuda.so.1 tests/gpu/bench.sh >"$t/out" 2>"$t/why" ||
 	fail "bench.sh: $(cat "$t/why")"
 for row in 'device memory, read' 'tiny-1.gguf | decode' 'tiny-1.gguf | prefill 8' \
-	'tiny-1.gguf | batch 2'; do
+	'tiny-1.gguf | batch 2' 'tiny-1.gguf | decode, gpu-ahead' \
+	'tiny-1.gguf | prefill 4, gpu-prompts=fast'; do
 	grep -q "^| $row | ran |" "$t/out" || fail "bench.sh: $row: $(cat "$t/out")"
 done
 tail -n 3 "$t/out" | grep -q '^| tiny-1.gguf | .* | ran, ran, ran |' ||

@@ -54,7 +54,7 @@ class Model:
         for _ in range(n_kv):
             self.string()
             self.skip(*self.take('I'))
-        sizes, elems = {}, {}
+        sizes, elems, self.floats = {}, {}, False
         for _ in range(n):
             name = self.string()
             dims = self.take('Q' * self.take('I')[0])
@@ -62,6 +62,7 @@ class Model:
             block, size = self.BLOCK[kind]
             elems[name] = dims[0] * (dims[1] if len(dims) > 1 else 1)
             sizes[name] = elems[name] // block * size
+            self.floats |= len(dims) > 1 and kind in (1, 30)
         # Of the embeddings a step reads a row, unless they are the output, too.
         embd = b'token_embd.weight'
         if b'output.weight' in sizes:
@@ -96,14 +97,15 @@ class Model:
 
 
 class Daemon:
-    def __init__(self):
+    def __init__(self, *options):
         self.dir = tempfile.mkdtemp()
         os.chmod(self.dir, 0o755)
         self.socket, self.log = f'{self.dir}/sock', f'{self.dir}/log'
         ENV['HEARTH_SOCKET'] = self.socket
         with open(self.log, 'w') as log:
             self.p = subprocess.Popen([f'{O}/hearthd', '--socket', self.socket, '-o',
-                                       'pool=private', '-o', 'backend=cuda'], stderr=log)
+                                       'pool=private', '-o', 'backend=cuda'] +
+                                      [x for o in options for x in ('-o', o)], stderr=log)
         end = time.monotonic() + 60
         while not os.path.exists(self.socket):
             if time.monotonic() > end or self.p.poll() is not None:
@@ -150,6 +152,20 @@ def ours(path, smoke):
         r[f'batch {b}'] = bench(path, '-p', '0', '-n', str(min(gen, 64)), '-d', '8', '-r', '1',
                                 '-b', str(b), *more)
     return r
+
+
+def options(path, smoke, floats):
+    """What options make of it that are off by default; those of prompts for float models."""
+    gen, prompts, reps, ctx = sizes(smoke)
+    more = ('-r', str(reps), '--ctx', str(ctx))
+    d = Daemon('gpu-ahead=1G', 'gpu-prompts=fast', 'step-tokens=2048')
+    try:
+        r = {'decode, gpu-ahead': bench(path, '-p', '0', '-n', str(gen), *more)}
+        for n in prompts[:1] if smoke else prompts if floats else ():
+            r[f'prefill {n}, gpu-prompts=fast'] = bench(path, '-p', str(n), '-n', '0', *more)
+        return r
+    finally:
+        d.end()
 
 
 def theirs(path):
@@ -270,13 +286,13 @@ class Report:
             if test == 'load':
                 continue
             part = flop = None
-            if test == 'decode':
+            if test.startswith('decode'):
                 part = v * m.bytes / R
             elif test.startswith('prefill'):
                 flop = 2 * m.products * v * 1e-12
-            peer = theirs.get(test)
+            peer = theirs.get(test.split(',')[0])
             print(f'| {name} | {test} | {self.num(v)} | '
-                  f'{m.bytes if test == "decode" else "-"} | {self.num(part, ".3f")} | '
+                  f'{m.bytes if part else "-"} | {self.num(part, ".3f")} | '
                   f'{self.num(flop)} | {self.num(peer)} | {self.num(v / peer if peer else None, ".2f")} |',
                   flush=True)
 
@@ -327,6 +343,7 @@ def measure(report, spec, extra):
             gone += swap((path, other, path), ctx)
         d.end()
         d = None
+        mine |= options(path, report.smoke, m.floats)
         note('  measured')
         peers = theirs(path) if PEER and not report.smoke else {}
         report.model(os.path.basename(spec), m, mine, peers)
@@ -351,7 +368,8 @@ def lower(report, done):
               f'{report.num(gone[0] if gone else None, ".2f")} | '
               f'{", ".join(report.num(x, ".2f") for x in gone[1:]) or "-"} |')
     print('\nR is the rate at which a kernel reads device memory; TFLOP/s counts two operations a '
-          'weight and none of attention; batches are all requests together.')
+          'weight and none of attention; batches are all requests together. gpu-ahead is as much as '
+          'the L2 cache allows; gpu-prompts=fast is with step-tokens=2048.')
 
 
 def main():

@@ -234,6 +234,21 @@ extern "C" __global__ void oob(float *x, int n)
 		x[n + 3] = 1;
 }
 
+/* @n bytes into L2, by lines and then in one piece; whose end is wrong is a bug. */
+extern "C" __global__ void ahead_k(const char *x, uint32_t n, uint32_t more)
+{
+	uint32_t i;
+
+	for (i = threadIdx.x * 128; i < n; i += blockDim.x * 128)
+		asm volatile("prefetch.global.L2 [%0];" ::"l"(x + i)
+			     : "memory");
+	if (threadIdx.x == 0)
+		asm volatile(
+			"cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(x),
+			"r"(n + more)
+			: "memory");
+}
+
 extern "C" __global__ void misaligned(char *x)
 {
 	*(volatile float *)(x + threadIdx.x) = 1;
