@@ -273,7 +273,7 @@ static int auto_step(struct backend_model *m, struct batch *b)
 	return err;
 }
 
-static int auto_logits(struct backend_model *m, uint32_t row, const float **x)
+static int auto_logits(struct backend_model *m, uint32_t row, float **x)
 {
 	return m->gpu.on->ops->logits(m->gpu.m, row, x);
 }

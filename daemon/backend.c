@@ -49,6 +49,22 @@ int backend_check_model(const struct image_hparams *hp, char why[160])
 	return 0;
 }
 
+/* Only tokens that there are, and no more than there is room for. */
+static bool picks_ok(const struct batch *b, uint32_t n_vocab)
+{
+	const uint32_t *id = b->picks;
+	uint32_t i, k;
+
+	for (i = 0; b->n_picks && i < b->n_logits; i++, id += BATCH_PICKS) {
+		if (b->n_picks[i] > BATCH_PICKS)
+			return false;
+		for (k = 0; k < b->n_picks[i]; k++)
+			if (id[k] >= n_vocab)
+				return false;
+	}
+	return true;
+}
+
 int backend_check_batch(const struct batch *b, const struct backend_conf *c,
 			uint32_t n_blocks, uint32_t n_vocab)
 {
@@ -78,7 +94,7 @@ int backend_check_batch(const struct batch *b, const struct backend_conf *c,
 	for (i = 0; i < b->n_tokens; i++)
 		if (b->tokens[i] >= n_vocab)
 			return -EINVAL;
-	return 0;
+	return picks_ok(b, n_vocab) ? 0 : -EINVAL;
 }
 
 const struct backend_ops *backend_find(const char *name)

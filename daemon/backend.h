@@ -16,7 +16,8 @@
 
 #include "../libclient/image.h"
 
-#define KV_BLOCK 32 /* positions in a KV block, all layers together */
+#define KV_BLOCK    32	/* positions in a KV block, all layers together */
+#define BATCH_PICKS 512 /* picked logits of a row, at most */
 
 struct backend;
 struct backend_model;
@@ -164,12 +165,17 @@ struct batch_seq {
  * @seqs:     n_seqs, in order, covering all tokens; prompts are the last
  * @out_rows: n_out indices of tokens whose final hidden state is wanted; the
  *            first n_logits of them also want logits
+ * @n_picks:  of each row of logits, how many of them are wanted by themselves,
+ *            BATCH_PICKS at most; NULL: none of any
+ * @picks:    uint32_t[n_logits][BATCH_PICKS]: their ids, all < n_vocab
  * @x:        float[n_tokens][n_embd]: residual rows between parts of a model;
  *            whoever has both parts has the memory
  * @logits:   set by step(): float[n_logits][n_vocab], the backend's memory,
- *            valid until its next step; NULL: its logits() has them
+ *            valid until its next step, and the engine may write there; NULL:
+ *            its logits() has them
  * @top:      set by step(): n_logits of kernels/top.h, likewise; NULL: it has
  *            nothing but @logits
+ * @picked:   set by step() with @top: float[n_logits][BATCH_PICKS], of @picks
  * @hidden:   set by step(): float[n_out][n_embd], likewise. A part without
  *            the head sets neither
  */
@@ -181,9 +187,12 @@ struct batch {
 	uint32_t *tokens;
 	struct batch_seq *seqs;
 	uint32_t *out_rows;
+	uint32_t *n_picks;
+	uint32_t *picks;
 	float *x;
-	const float *logits;
+	float *logits;
 	const struct top_row *top;
+	const float *picked;
 	const float *hidden;
 };
 
@@ -208,8 +217,9 @@ struct batch {
  * @step:     compute one batch, synchronously. -EIO or other -errno: the whole
  *            step failed; -ENODEV: and so will all others, for the device is
  *            gone. Non-finite logits are the engine's to notice.
- * @logits:   a row of the last step's logits, valid until the next call; fails
- *            as step() does. NULL: step() has set them all
+ * @logits:   a row of the last step's logits, valid until the next call, and the
+ *            engine may write there; fails as step() does. NULL: step() has set
+ *            them all
  */
 struct backend_ops {
 	const char *name;
@@ -229,7 +239,7 @@ struct backend_ops {
 	void (*info)(const struct backend_model *m, struct backend_info *info);
 	int (*kv_alloc)(struct backend_model *m, uint32_t n_blocks);
 	int (*step)(struct backend_model *m, struct batch *b);
-	int (*logits)(struct backend_model *m, uint32_t row, const float **x);
+	int (*logits)(struct backend_model *m, uint32_t row, float **x);
 };
 
 /* Elements of one head's keys and values in a block, and of a whole block, as

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "sample.h"
+
 int batch_init(struct batch_plan *p, const struct mem *mem,
 	       const struct backend_conf *bc)
 {
@@ -16,11 +18,14 @@ int batch_init(struct batch_plan *p, const struct mem *mem,
 	p->b.tokens = mem_alloc(mem, p->max_tokens, sizeof(*p->b.tokens));
 	p->b.seqs = mem_alloc(mem, p->max_seqs, sizeof(*p->b.seqs));
 	p->b.out_rows = mem_alloc(mem, p->max_out, sizeof(*p->b.out_rows));
+	p->b.n_picks = mem_alloc(mem, p->max_out, sizeof(*p->b.n_picks));
+	p->b.picks =
+		mem_alloc(mem, p->max_out, BATCH_PICKS * sizeof(*p->b.picks));
 	p->reqs = mem_alloc(mem, p->max_seqs, sizeof(*p->reqs));
 	p->rows = mem_alloc(mem, p->max_out, sizeof(*p->rows));
 	p->hidden = mem_alloc(mem, p->max_out, sizeof(*p->hidden));
-	if (!p->b.tokens || !p->b.seqs || !p->b.out_rows || !p->reqs ||
-	    !p->rows || !p->hidden)
+	if (!p->b.tokens || !p->b.seqs || !p->b.out_rows || !p->b.n_picks ||
+	    !p->b.picks || !p->reqs || !p->rows || !p->hidden)
 		return -ENOMEM;
 	return 0;
 }
@@ -30,6 +35,8 @@ void batch_fini(struct batch_plan *p, const struct mem *mem)
 	mem_free(mem, p->b.tokens);
 	mem_free(mem, p->b.seqs);
 	mem_free(mem, p->b.out_rows);
+	mem_free(mem, p->b.n_picks);
+	mem_free(mem, p->b.picks);
 	mem_free(mem, p->reqs);
 	mem_free(mem, p->rows);
 	mem_free(mem, p->hidden);
@@ -54,12 +61,31 @@ static uint32_t purpose(const struct req *r, uint32_t pos, uint32_t *next)
 	return what;
 }
 
+/* A row for @what, and the logits that the sampler will ask for. */
+static void add_row(struct batch_plan *p, struct req *r, uint32_t what,
+		    uint32_t n_vocab, uint32_t *n_hidden)
+{
+	struct batch *b = &p->b;
+	struct batch_row row = { r, b->n_tokens, what };
+	uint32_t i = b->n_logits;
+
+	if (!(what & (BATCH_LOGITS | BATCH_SAMPLE))) {
+		p->hidden[(*n_hidden)++] = row;
+		return;
+	}
+	b->n_picks[i] = 0;
+	if (what & BATCH_SAMPLE)
+		b->n_picks[i] = sample_picks(r, n_vocab,
+					     b->picks + (size_t)i * BATCH_PICKS,
+					     BATCH_PICKS);
+	p->rows[b->n_logits++] = row;
+}
+
 static void add_seq(struct batch_plan *p, const struct sched *s, struct req *r,
 		    uint32_t n_vocab, uint32_t *n_hidden)
 {
 	uint32_t k, what, token, next = r->next_logits;
 	struct batch *b = &p->b;
-	struct batch_row *row;
 
 	assert(b->n_seqs < p->max_seqs &&
 	       r->n_now <= p->max_tokens - b->n_tokens);
@@ -82,12 +108,8 @@ static void add_seq(struct batch_plan *p, const struct sched *s, struct req *r,
 		/* More than was planned: likewise. */
 		if (what && b->n_logits + *n_hidden == p->max_out)
 			r->fail = -EIO;
-		else if (what) {
-			row = what & (BATCH_LOGITS | BATCH_SAMPLE)
-				      ? &p->rows[b->n_logits++]
-				      : &p->hidden[(*n_hidden)++];
-			*row = (struct batch_row){ r, b->n_tokens, what };
-		}
+		else if (what)
+			add_row(p, r, what, n_vocab, n_hidden);
 		b->tokens[b->n_tokens++] = token;
 	}
 }
@@ -99,8 +121,9 @@ void batch_build(struct batch_plan *p, const struct sched *s, uint32_t n_vocab)
 	int prompt;
 
 	b->n_tokens = b->n_seqs = b->n_out = b->n_logits = 0;
-	b->logits = b->hidden = NULL;
+	b->logits = NULL;
 	b->top = NULL;
+	b->picked = b->hidden = NULL;
 	for (prompt = 0; prompt < 2; prompt++)
 		for (i = 0; i < s->n_running; i++)
 			if (s->run[i]->n_now &&

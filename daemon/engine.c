@@ -506,11 +506,12 @@ struct step_row {
 	struct sample_row logits;
 };
 
-static int fetch_row(void *arg, const float **x)
+static int fetch_row(void *arg, float **x)
 {
 	struct step_row *s = arg;
 	int rc = s->e->ops->logits(s->m->bm, s->row, x);
 
+	engine_count(&s->e->st->n_rows_fetched, 1);
 	s->e->lost |= rc == -ENODEV;
 	return rc;
 }
@@ -519,13 +520,16 @@ static struct sample_row *step_row(struct step_row *s, struct engine *e,
 				   struct model *m, uint32_t row)
 {
 	const struct batch *b = &m->plan.b;
-	const size_t n = m->lim.n_vocab;
+	const size_t n = m->lim.n_vocab, pick = (size_t)row * BATCH_PICKS;
 
 	*s = (struct step_row){ .e = e, .m = m, .row = row };
 	s->logits = (struct sample_row){
 		.n = m->lim.n_vocab,
+		.n_picks = b->picked && row < b->n_logits ? b->n_picks[row] : 0,
 		.x = b->logits ? b->logits + row * n : NULL,
 		.top = b->top ? b->top + row : NULL,
+		.picks = b->picks + pick,
+		.picked = b->picked ? b->picked + pick : NULL,
 		.get = fetch_row,
 		.arg = s,
 	};

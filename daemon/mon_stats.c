@@ -106,6 +106,7 @@ static void put_engine(struct text *t, struct proc_stats *st)
 	num(t, "refused", get(&st->n_refused));
 	num(t, "cancelled", get(&st->n_cancelled));
 	num(t, "preempted", get(&st->n_preempted));
+	num(t, "rows_fetched", get(&st->n_rows_fetched));
 	num(t, "engine_sessions", get(&st->n_sessions));
 	num(t, "kv_used", sum[0]);
 	num(t, "active", sum[1]);

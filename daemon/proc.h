@@ -153,6 +153,7 @@ struct proc_model_stats {
  *        while busy
  * @busy: 1 while there is work: requests, models to load, or a start
  * @device: 1 while it computes, or tries to, on what is not the CPU
+ * @n_rows_fetched: rows of logits that a device was asked for whole
  * @watched: the monitor's: it looks at @beat by a timer. The engine that gets
  *        busy sets @busy, then (after a fence) reads this, and says PROC_BUSY
  *        if it is 0; the monitor that stops watching clears this, then (after
@@ -169,6 +170,7 @@ struct proc_stats {
 	_Atomic uint64_t n_cancelled;
 	_Atomic uint64_t n_sessions;
 	_Atomic uint64_t n_preempted;
+	_Atomic uint64_t n_rows_fetched;
 	struct proc_model_stats model[WIRE_MAX_MODELS];
 };
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* sample.c - bias, penalties, truncation and the draw. */
-#include "sample.h"
+/* sample.c - truncation, the draw, log-probabilities. */
+#include "sample_priv.h"
 
 #include <errno.h>
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -11,19 +10,19 @@ int sample_init(struct sampler *s, const struct mem *mem, uint32_t max_vocab)
 {
 	memset(s, 0, sizeof(*s));
 	s->max_vocab = max_vocab;
-	s->row = mem_alloc(mem, max_vocab, sizeof(*s->row));
-	s->count = mem_alloc(mem, max_vocab, sizeof(*s->count));
+	s->edit = mem_alloc(mem, max_vocab, sizeof(*s->edit));
+	s->where = mem_alloc(mem, max_vocab, sizeof(*s->where));
 	s->cand = mem_alloc(mem, max_vocab, sizeof(*s->cand));
 	s->pick = mem_alloc(mem, max_vocab, sizeof(*s->pick));
 	s->weight = mem_alloc(mem, max_vocab, sizeof(*s->weight));
-	return s->row && s->count && s->cand && s->pick && s->weight ? 0
-								     : -ENOMEM;
+	return s->edit && s->where && s->cand && s->pick && s->weight ? 0
+								      : -ENOMEM;
 }
 
 void sample_fini(struct sampler *s, const struct mem *mem)
 {
-	mem_free(mem, s->row);
-	mem_free(mem, s->count);
+	mem_free(mem, s->edit);
+	mem_free(mem, s->where);
 	mem_free(mem, s->cand);
 	mem_free(mem, s->pick);
 	mem_free(mem, s->weight);
@@ -89,56 +88,6 @@ double sample_log(double x)
 	       e * 0x1.62e42fefa3800p-1;
 }
 
-/* ------------------------------------------------------------- the row */
-
-int sample_row_get(struct sample_row *row)
-{
-	return row->x ? 0 : row->get(row->arg, &row->x);
-}
-
-/* The first of equals. */
-static struct top_cand best(const struct sample_row *row)
-{
-	struct top_cand c = { 0 };
-
-	if (row->top)
-		return row->top->cand[0];
-	c.logit = top_max(row->x, row->n);
-	while (row->x[c.token] != c.logit)
-		c.token++;
-	return c;
-}
-
-static double row_sum(const struct sample_row *row, float max)
-{
-	return row->top ? row->top->sum : top_sum(row->x, row->n, max);
-}
-
-/* Is whatever comes after the candidates at hand below @least? */
-static bool ends(const struct sample_row *row, float least)
-{
-	const struct top_row *t = row->top;
-
-	return t && (t->n == row->n || t->cand[t->n - 1].logit < least);
-}
-
-/* The @k first candidates of the row, in order, into @c. */
-static int first(struct sample_row *row, struct top_cand *c, uint32_t *k)
-{
-	const struct top_row *t = row->top;
-	int rc;
-
-	if (t && (*k <= t->n || t->n == row->n)) {
-		*k = *k < t->n ? *k : t->n;
-		memcpy(c, t->cand, *k * sizeof(*c));
-		return 0;
-	}
-	rc = sample_row_get(row);
-	if (!rc)
-		*k = top_first(c, row->x, row->n, *k);
-	return rc;
-}
-
 /* ---------------------------------------------------------- truncation */
 
 /* How many of @n candidates it takes to have @mass; n + 1: they have less. */
@@ -157,15 +106,15 @@ static uint32_t reach(const struct top_cand *c, uint32_t n, float max,
 }
 
 /* The @k first, and of them as many as have probability top_p. */
-static int pick_k(struct sampler *s, const struct ring_run *run,
-		  struct sample_row *row, float max, uint32_t *k)
+static int pick_k(struct sampler *s, const struct ring_run *run, struct view *v,
+		  float max, uint32_t *k)
 {
 	double z = 0;
 	uint32_t i, n;
 	int rc;
 
 	*k = run->top_k;
-	rc = first(row, s->pick, k);
+	rc = view_first(v, s->pick, k);
 	if (rc || run->top_p >= 1)
 		return rc;
 	for (i = 0; i < *k; i++)
@@ -207,50 +156,55 @@ static uint32_t bands(struct sampler *s, const float *x, uint32_t n, float max,
 
 /* The first candidates with probability top_p, in order. Those below @least may
  * be missing: they are cut off anyway. */
-static int pick_p(struct sampler *s, const struct ring_run *run,
-		  struct sample_row *row, float max, float least, uint32_t *k)
+static int pick_p(struct sampler *s, const struct ring_run *run, struct view *v,
+		  float max, float least, uint32_t *k)
 {
-	double mass = (double)run->top_p * row_sum(row, max);
-	const struct top_row *t = row->top;
-	int rc;
+	double mass;
+	int rc = view_sum(v, max, &mass);
 
-	if (t) {
-		*k = reach(t->cand, t->n, max, mass);
-		if (*k <= t->n || ends(row, least)) {
-			*k = *k < t->n ? *k : t->n;
-			memcpy(s->pick, t->cand, *k * sizeof(*s->pick));
+	if (rc)
+		return rc;
+	mass *= (double)run->top_p;
+	if (v->n) {
+		*k = reach(v->cand, v->n, max, mass);
+		if (*k <= v->n || view_ends(v, least)) {
+			*k = *k < v->n ? *k : v->n;
+			memcpy(s->pick, v->cand, *k * sizeof(*s->pick));
 			return 0;
 		}
 	}
-	rc = sample_row_get(row);
+	rc = view_get(v);
 	if (!rc)
-		*k = bands(s, row->x, row->n, max, mass);
+		*k = bands(s, v->row->x, v->row->n, max, mass);
 	return rc;
 }
 
 /* All that are not below @least, by token. */
-static int pick_all(struct sampler *s, struct sample_row *row, float least,
-		    uint32_t *k)
+static int pick_all(struct sampler *s, struct view *v, float least, uint32_t *k)
 {
-	const struct top_row *t = row->top;
 	struct top_cand *c = s->pick;
 	uint32_t n = 0, i, j;
-	int rc = 0;
+	const float *x;
+	int rc;
 
-	if (ends(row, least)) {
-		for (; n < t->n && t->cand[n].logit >= least; n++) {
-			for (j = n; j && c[j - 1].token > t->cand[n].token; j--)
+	if (view_ends(v, least)) {
+		for (; n < v->n && v->cand[n].logit >= least; n++) {
+			for (j = n; j && c[j - 1].token > v->cand[n].token; j--)
 				c[j] = c[j - 1];
-			c[j] = t->cand[n];
+			c[j] = v->cand[n];
 		}
-	} else {
-		rc = sample_row_get(row);
-		for (i = 0; !rc && i < row->n; i++)
-			if (row->x[i] >= least && row->x[i] != -INFINITY)
-				c[n++] = (struct top_cand){ row->x[i], i };
+		*k = n;
+		return 0;
 	}
+	rc = view_get(v);
+	if (rc)
+		return rc;
+	x = v->row->x;
+	for (i = 0; i < v->row->n; i++)
+		if (x[i] >= least && x[i] != -INFINITY)
+			c[n++] = (struct top_cand){ x[i], i };
 	*k = n;
-	return rc;
+	return 0;
 }
 
 /* ----------------------------------------------------------------- draw */
@@ -277,9 +231,9 @@ static uint32_t draw(struct sampler *s, uint32_t n, float max, double t,
 	return c[last].token;
 }
 
-static int choose(struct sampler *s, const struct ring_run *run,
-		  struct sample_row *row, float max, uint32_t pos,
-		  uint32_t *token)
+/* Draw from what truncation leaves. */
+static int choose(struct sampler *s, const struct ring_run *run, struct view *v,
+		  float max, uint32_t pos, uint32_t *token)
 {
 	float least = -INFINITY;
 	uint32_t k;
@@ -287,12 +241,12 @@ static int choose(struct sampler *s, const struct ring_run *run,
 
 	if (run->min_p > 0)
 		least = (float)(max + sample_log((double)run->min_p));
-	if (run->top_k && run->top_k < row->n)
-		rc = pick_k(s, run, row, max, &k);
+	if (run->top_k && run->top_k < v->row->n)
+		rc = pick_k(s, run, v, max, &k);
 	else if (run->top_p < 1)
-		rc = pick_p(s, run, row, max, least, &k);
+		rc = pick_p(s, run, v, max, least, &k);
 	else
-		rc = pick_all(s, row, least, &k);
+		rc = pick_all(s, v, least, &k);
 	if (rc)
 		return rc;
 	/* In order, or all above it already. */
@@ -303,110 +257,55 @@ static int choose(struct sampler *s, const struct ring_run *run,
 	return 0;
 }
 
-/* --------------------------------------------------- bias and penalties */
-
-/* What changed must stay comparable: no NaN, no +inf; -inf is a ban. */
-static float tame(double x)
-{
-	if (x > FLT_MAX)
-		return FLT_MAX;
-	if (x == -INFINITY)
-		return -INFINITY;
-	return x < -FLT_MAX ? -FLT_MAX : (float)x;
-}
-
-static void penalise(struct sampler *s, const struct req *r, uint32_t n_vocab)
-{
-	const struct ring_run *run = &r->run;
-	uint32_t n = req_tokens(r), from, i, id;
-	double x;
-
-	from = n > run->penalty_last ? n - run->penalty_last : 0;
-	for (i = from; i < n; i++) {
-		id = req_token(r, i);
-		if (id < n_vocab)
-			s->count[id]++;
-	}
-	for (i = from; i < n; i++) {
-		id = req_token(r, i);
-		if (id >= n_vocab || !s->count[id])
-			continue;
-		x = s->row[id];
-		x = x > 0 ? x / (double)run->repeat_penalty
-			  : x * (double)run->repeat_penalty;
-		x -= (double)run->frequency_penalty * s->count[id] +
-		     (double)run->presence_penalty;
-		s->row[id] = tame(x);
-		s->count[id] = 0;
-	}
-}
-
-/* If there are bias or penalties, *to becomes @own, which has them. */
-static int adjust(struct sampler *s, const struct req *r,
-		  struct sample_row *own, struct sample_row **to)
-{
-	const struct ring_run *run = &r->run;
-	bool penal = run->penalty_last &&
-		     (run->repeat_penalty != 1 || run->presence_penalty != 0 ||
-		      run->frequency_penalty != 0);
-	struct sample_row *row = *to;
-	uint32_t i;
-	int rc;
-
-	if (!penal && !run->n_bias)
-		return 0;
-	rc = sample_row_get(row);
-	if (rc)
-		return rc;
-	memcpy(s->row, row->x, row->n * sizeof(*s->row));
-	for (i = 0; i < run->n_bias; i++)
-		if (r->bias[i].token < row->n && !isnan(r->bias[i].bias))
-			s->row[r->bias[i].token] =
-				tame((double)s->row[r->bias[i].token] +
-				     (double)r->bias[i].bias);
-	if (penal)
-		penalise(s, r, row->n);
-	*own = (struct sample_row){ .n = row->n, .x = s->row };
-	*to = own;
-	return 0;
-}
-
 /* ---------------------------------------------------- log-probabilities */
 
-static int logit_of(struct sample_row *row, uint32_t token, float *logit)
+static int logit_of(struct view *v, uint32_t token, float *logit)
 {
+	const struct sample_row *row = v->row;
 	uint32_t i;
 	int rc;
 
-	for (i = 0; row->top && i < row->top->n; i++) {
-		if (row->top->cand[i].token == token) {
-			*logit = row->top->cand[i].logit;
+	for (i = 0; i < v->n; i++) {
+		if (v->cand[i].token == token) {
+			*logit = v->cand[i].logit;
 			return 0;
 		}
 	}
-	rc = sample_row_get(row);
+	for (i = 0; i < row->n_picks; i++) {
+		if (row->picks[i] == token) {
+			*logit = row->picked[i];
+			return 0;
+		}
+	}
+	rc = view_get(v);
 	if (!rc)
-		*logit = row->x[token];
+		*logit = v->row->x[token];
 	return rc;
 }
 
 static int log_probs(struct sampler *s, const struct ring_run *run,
-		     struct sample_row *row, struct ring_token *out,
+		     struct view *v, struct ring_token *out,
 		     struct ring_top *top)
 {
-	float max = best(row).logit, logit;
-	double lz = sample_log(row_sum(row, max)) + max;
 	uint32_t i, k = run->n_top_logprobs;
+	struct top_cand best;
+	float logit;
+	double lz;
 	int rc;
 
-	rc = logit_of(row, out->token, &logit);
+	rc = view_best(v, &best);
+	if (!rc)
+		rc = view_sum(v, best.logit, &lz);
+	if (!rc)
+		rc = logit_of(v, out->token, &logit);
 	if (rc)
 		return rc;
+	lz = sample_log(lz) + best.logit;
 	out->logprob = (float)((double)logit - lz);
 	if (!top || !k)
 		return 0;
 	memset(top, 0, k * sizeof(*top));
-	rc = first(row, s->cand, &k);
+	rc = view_first(v, s->cand, &k);
 	for (i = 0; !rc && i < k; i++) {
 		top[i].token = s->cand[i].token;
 		top[i].logprob = (float)((double)s->cand[i].logit - lz);
@@ -428,28 +327,41 @@ static int check(const struct sampler *s, struct sample_row *row)
 	return top_finite(row->x, row->n) ? 0 : -EDOM;
 }
 
+/* With bias and penalties. */
+static int next_token(struct sampler *s, const struct req *r, struct view *v,
+		      uint32_t *token)
+{
+	const struct ring_run *run = &r->run;
+	struct top_cand best;
+	int rc;
+
+	rc = view_best(v, &best);
+	if (rc)
+		return rc;
+	if (best.logit == -INFINITY)
+		return -EDOM;
+	*token = best.token;
+	if (run->flags & RING_RUN_GREEDY || run->temperature <= 0)
+		return 0;
+	return choose(s, run, v, best.logit, req_tokens(r), token);
+}
+
 int sample_token(struct sampler *s, const struct req *r, struct sample_row *row,
 		 struct ring_token *out, struct ring_top *top)
 {
-	struct sample_row own, *with = row;
-	const struct ring_run *run = &r->run;
-	struct top_cand max;
+	struct view v;
 	int rc;
 
 	rc = check(s, row);
-	if (!rc)
-		rc = adjust(s, r, &own, &with);
 	if (rc)
 		return rc;
-	max = best(with);
-	if (max.logit == -INFINITY)
-		return -EDOM;
-	out->token = max.token;
 	out->logprob = 0;
-	if (!(run->flags & RING_RUN_GREEDY) && run->temperature > 0)
-		rc = choose(s, run, with, max.logit, req_tokens(r),
-			    &out->token);
-	if (!rc && run->flags & RING_RUN_LOGPROBS)
-		rc = log_probs(s, run, row, out, top);
-	return rc;
+	rc = view_open(&v, s, r, row);
+	if (!rc)
+		rc = next_token(s, r, &v, &out->token);
+	view_close(&v);
+	if (rc || !(r->run.flags & RING_RUN_LOGPROBS))
+		return rc;
+	view_raw(&v, s, row);
+	return log_probs(s, &r->run, &v, out, top);
 }

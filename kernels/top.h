@@ -48,6 +48,13 @@ struct top_row {
 #define TOP_TABLE static const double
 #endif
 
+/* The order of candidates. */
+TOP_FN bool top_before(const struct top_cand *a, const struct top_cand *b)
+{
+	return a->logit > b->logit ||
+	       (a->logit == b->logit && a->token < b->token);
+}
+
 /* 2^(i/64) */
 TOP_TABLE top_pow64[64] = {
 	0x1.0000000000000p+0, 0x1.02c9a3e778061p+0, 0x1.059b0d3158574p+0,

@@ -348,6 +348,12 @@ START_TEST(refused)
 	w.out[0] = 2;
 	ck_assert_int_eq(r.gpu.ops->step(r.gpu.m, &w.b), -EINVAL);
 	w.out[0] = 1;
+	w.n_picks[0] = BATCH_PICKS + 1;
+	ck_assert_int_eq(r.gpu.ops->step(r.gpu.m, &w.b), -EINVAL);
+	w.n_picks[0] = 2;
+	w.picks[1] = hp.n_vocab;
+	ck_assert_int_eq(r.gpu.ops->step(r.gpu.m, &w.b), -EINVAL);
+	w.picks[1] = 0;
 	step(&r, &w.b);
 	rig_close(&r);
 }
@@ -367,10 +373,10 @@ static const char *const losses[] = {
 START_TEST(lost)
 {
 	struct image_hparams hp = tiny_hparams(ARCH_llama);
-	const float *x;
 	struct work w;
 	struct rig r;
 	int i, rc = 0;
+	float *x;
 
 	hp.n_layer = 1;
 #ifdef HEARTH_SANITIZE

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* check_cuda_top.c - rows of logits in short on the device, like top_row(). */
+/* check_cuda_top.c - rows of logits in short on the device, like top_row(), and
+ * logits that are picked. */
 #include <errno.h>
 
 #include "cuda_rig.h"
 #include "../kernels/top.h"
 
-#define ROWS 3
+#define ROWS  3
+#define PICKS 300 /* of a row at most: more than a thread has one of */
 
 static const uint32_t widths[] = { 1,	 63,   64,   65,    257,
 				   1000, 4096, 4099, 12289, 41000 };
@@ -42,29 +44,71 @@ static float logit(enum kind k, uint32_t i)
 	}
 }
 
+/* What is picked of rows: none, the last one, all that there is room for, the
+ * same twice, and in no order. */
+struct picking {
+	struct cu_picks of[ROWS];
+	uint32_t token[ROWS * PICKS];
+	float want[ROWS * PICKS];
+};
+
+static void choose(struct picking *k, const float *x, uint32_t width,
+		   uint32_t n)
+{
+	uint32_t r, i, at = 0, token;
+
+	for (r = 0; r < ROWS * PICKS; r++)
+		k->want[r] = -77;
+	for (r = 0; r < n; r++) {
+		k->of[r].at = at;
+		k->of[r].n = r == 0 ? rnd() % (PICKS + 1) : r == 1 ? 0 : PICKS;
+		for (i = 0; i < k->of[r].n; i++) {
+			token = i ? rnd() % width : width - 1;
+			if (i % 7 == 6)
+				token = k->token[at - 3];
+			k->token[at++] = token;
+			k->want[r * PICKS + i] = x[(size_t)r * width + token];
+		}
+	}
+}
+
 /* Rows through the kernel, twice: it leaves its tickets as they were. */
 static void run(const float *x, uint32_t width, uint32_t n, struct top_row *out)
 {
 	static const uint32_t zero[ROWS];
+	static float untouched[ROWS * PICKS];
+	static struct picking k;
 	size_t part = CU_TOP_PART((size_t)width) * sizeof(uint64_t);
+	size_t picked = (size_t)n * PICKS, i;
 	struct cu_top p = {
 		.x = dev_put(x, (size_t)n * width * sizeof(*x)),
 		.out = dev_room(n * sizeof(*out)),
 		.part = dev_room(n * part),
 		.ticket = dev_put(zero, n * sizeof(*zero)),
+		.most = PICKS,
 		.width = width,
 		.n = n,
 	};
 	struct cu_launch l[2];
 
+	choose(&k, x, width, n);
+	for (i = 0; i < picked; i++)
+		untouched[i] = -77;
+	p.picks = dev_put(k.of, n * sizeof(*k.of));
+	p.tokens = dev_put(k.token, sizeof(k.token));
+	p.picked = dev_put(untouched, picked * sizeof(*untouched));
 	ck_assert_int_eq(cu_launch_top(&l[0], &p, &chip), 1);
 	l[1] = l[0];
 	cuda_run(l, 2);
 	dev_get(out, p.out, n * sizeof(*out));
+	dev_same(p.picked, k.want, picked, "picked logits");
 	dev_free(p.x);
 	dev_free(p.out);
 	dev_free(p.part);
 	dev_free(p.ticket);
+	dev_free(p.picks);
+	dev_free(p.tokens);
+	dev_free(p.picked);
 }
 
 static void same_row(const struct top_row *got, const struct top_row *want,

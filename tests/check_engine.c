@@ -312,7 +312,7 @@ static int bad_step(struct backend_model *m, struct batch *b)
 		return err ? err : step_error;
 	for (i = 0; i < b->n_logits; i++)
 		if (b->tokens[b->out_rows[i]] == poison)
-			((float *)(uintptr_t)b->logits)[i * 1000 + 77] = NAN;
+			b->logits[i * 1000 + 77] = NAN;
 	for (i = 0; i < b->n_out; i++)
 		if (b->tokens[b->out_rows[i]] == poison)
 			((float *)(uintptr_t)b->hidden)[i * 16 + 3] = NAN;

@@ -9,52 +9,9 @@
 #include <math.h>
 #include <time.h>
 
-#include "../daemon/sample.h"
-#include "rig.h"
+#include "sample_rig.h"
 
-#define N 500
-
-static const struct mem heap;
-static struct sampler sampler;
-static struct req req;
-static uint32_t prompt[64];
-static struct ring_token out_tokens[64];
-
-static void setup(void)
-{
-	if (sample_init(&sampler, &heap, 300000))
-		abort();
-	memset(&req, 0, sizeof(req));
-	req.prompt = prompt;
-	req.n_prompt = 1;
-	req.out = out_tokens;
-	req.run.top_p = 1;
-	req.run.repeat_penalty = 1;
-	prompt[0] = 0;
-}
-
-static void teardown(void)
-{
-	sample_fini(&sampler, &heap);
-}
-
-static void fill(float *x, uint32_t n, uint64_t seed, float scale)
-{
-	uint32_t i;
-
-	for (i = 0; i < n; i++)
-		x[i] = (float)(int64_t)rig_rand(&seed) * 0x1p-63f * scale;
-}
-
-static int try(const float *x, uint32_t n, struct ring_token *t,
-	       struct ring_top *top)
-{
-	struct sample_row row = { .n = n, .x = x };
-
-	return sample_token(&sampler, &req, &row, t, top);
-}
-
-static uint32_t sample(const float *x, uint32_t n)
+static uint32_t sample(float *x, uint32_t n)
 {
 	struct ring_token t;
 
@@ -367,7 +324,7 @@ START_TEST(penalties)
 	/* Counters are clean again after every call. */
 	req.run.frequency_penalty = 0;
 	ck_assert_uint_eq(
-		sampler.count[0] + sampler.count[1] + sampler.count[2], 0);
+		sampler.where[0] + sampler.where[1] + sampler.where[2], 0);
 }
 END_TEST
 
@@ -442,7 +399,7 @@ START_TEST(extremes)
 	static const float mins[] = { 0, 1e-38f, 0.99999994f };
 	static const float repeats[] = { 1e-38f, 1, 100 };
 	static const uint32_t ks[] = { 0, 1, 2, UINT32_MAX };
-	static const float rows[][4] = {
+	static float rows[][4] = {
 		{ 0, 0, 0, 0 },
 		{ 3e38f, -3e38f, 3e38f, 0 },
 		{ 1e-45f, -1e-45f, 0, 0 },
@@ -479,61 +436,6 @@ END_TEST
 
 /* ------------------------------------------------------ from candidates */
 
-#define MOST 9000 /* logits of a row here: more than two chunks */
-
-static int fetched, fetch_error;
-
-static int fetch(void *arg, const float **x)
-{
-	fetched++;
-	*x = arg;
-	return fetch_error;
-}
-
-static uint32_t below(uint64_t *seed, uint32_t n)
-{
-	return (uint32_t)(rig_rand(seed) >> 32) % n;
-}
-
-/* A row with as many ties as there may be, and sometimes what is not finite. */
-static uint32_t any_row(float *x, uint64_t *seed)
-{
-	static const float scales[] = { 1e-3f, 1, 5, 30, 1000, 3e38f };
-	static const float odd[] = { -INFINITY, INFINITY, NAN, -0.0f, 3e38f };
-	uint32_t n = 1 + below(seed, below(seed, 100) ? 300 : MOST), i;
-	uint32_t levels = below(seed, 2) ? 1 + below(seed, 20) : 1u << 30;
-	float scale = scales[below(seed, 6)];
-
-	for (i = 0; i < n; i++)
-		x[i] = scale *
-		       ((float)below(seed, levels) / (float)levels - 0.5f);
-	if (!below(seed, 10))
-		x[below(seed, n)] = odd[below(seed, 5)];
-	return n;
-}
-
-/* Parameters, each of them often off. */
-static void any_run(struct ring_run *run, uint32_t n, uint64_t *seed)
-{
-	static const float temps[] = { 0, 0.01f, 0.7f, 1, 1.5f, 100 };
-	static const float tops[] = { 1e-9f, 0.1f, 0.5f, 0.9f, 0.99f, 1 };
-	static const float mins[] = { 0, 0, 1e-30f, 0.01f, 0.3f, 1 };
-	static const uint32_t ks[] = { 0, 0, 1, 40, 64, 65, 200 };
-
-	run->temperature = temps[below(seed, 6)];
-	run->top_p = below(seed, 2) ? 1 : tops[below(seed, 6)];
-	run->min_p = mins[below(seed, 6)];
-	run->top_k = below(seed, 4) ? ks[below(seed, 7)] : below(seed, 70);
-	run->seed = rig_rand(seed);
-	run->flags = below(seed, 2) ? RING_RUN_LOGPROBS : 0;
-	run->n_top_logprobs = below(seed, RING_MAX_TOP_LOGPROBS + 1);
-	run->n_bias = below(seed, 8) ? 0 : 2;
-	run->penalty_last = below(seed, 8) ? 0 : 64;
-	run->presence_penalty = 1;
-	req.n_prompt = 1 + below(seed, 60);
-	prompt[req.n_prompt - 1] = below(seed, n);
-}
-
 /* A token, its log-probability and its alternatives are the same, bit for bit,
  * whether the sampler begins with all of the row or with its candidates. */
 START_TEST(from_candidates)
@@ -551,7 +453,8 @@ START_TEST(from_candidates)
 		struct sample_row row = { .top = &top, .get = fetch, .arg = x };
 		int err;
 
-		n = row.n = any_row(x, &seed);
+		n = row.n = 1 + below(&seed, below(&seed, 100) ? 300 : MOST);
+		any_row(x, n, &seed);
 		any_run(&req.run, n, &seed);
 		b[0].token = below(&seed, n);
 		b[1].token = below(&seed, n);
@@ -701,44 +604,79 @@ static Suite *suite(void)
 	return s;
 }
 
-static void bench(void)
+#define BENCH_N 128256 /* Llama 3's vocabulary */
+
+/* Microseconds a token: from all of the row, or from what a device gives. */
+static double bench_one(float *x, bool in_short)
 {
-	const uint32_t n = 151936, turns = 50;
-	float *x = calloc(n, sizeof(*x));
+	static uint32_t picks[64];
+	struct ring_top alternatives[20];
+	const uint32_t turns = 50;
 	struct timespec a, b;
 	struct ring_token t;
-	struct ring_top top[20];
-	uint32_t m, i;
+	struct top_row top;
+	float picked[64];
+	uint32_t i, k;
+
+	top_row(&top, x, BENCH_N);
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	for (i = 0; i < turns; i++) {
+		struct sample_row row = { .n = BENCH_N, .x = x };
+
+		req.run.seed = i;
+		if (in_short) {
+			row.x = NULL;
+			row.top = &top;
+			row.get = fetch;
+			row.arg = x;
+			row.picks = picks;
+			row.picked = picked;
+			row.n_picks = sample_picks(&req, BENCH_N, picks, 64);
+			for (k = 0; k < row.n_picks; k++)
+				picked[k] = x[picks[k]];
+		}
+		sample_token(&sampler, &req, &row, &t, alternatives);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	return ((double)(b.tv_sec - a.tv_sec) * 1e6 +
+		(double)(b.tv_nsec - a.tv_nsec) / 1e3) /
+	       turns;
+}
+
+static void bench(void)
+{
+	float *x = calloc(BENCH_N, sizeof(*x));
+	uint32_t m, i, penal;
 
 	setup();
-	fill(x, n, 1, 4);
+	fill(x, BENCH_N, 1, 4);
 	for (i = 0; i < 200; i++)
-		x[i * 700] += (float)i / 15;
-	for (m = 0; m < sizeof(modes) / sizeof(modes[0]) + 2; m++) {
+		x[i * 600] += (float)i / 15;
+	for (i = 0; i < 64; i++)
+		prompt[i] = i % 2 ? (199 - i / 2) * 600 : i * 7;
+	req.n_prompt = 64;
+	req.run.penalty_last = 64;
+	printf("%d logits; microseconds a token; short: from the candidates\n"
+	       "temperature top_k top_p min_p logprobs repeat_penalty: all, "
+	       "short\n",
+	       BENCH_N);
+	for (m = 0; m < 2 * (sizeof(modes) / sizeof(modes[0]) + 2); m++) {
+		penal = m % 2;
+		i = m / 2;
+		req.run.repeat_penalty = penal ? 1.1f : 1;
 		req.run.temperature = 0;
-		req.run.flags = 0;
-		if (m == 1)
-			req.run.flags = RING_RUN_LOGPROBS;
-		if (m > 1) {
-			req.run.temperature = modes[m - 2].temperature;
-			req.run.top_p = modes[m - 2].top_p;
-			req.run.min_p = modes[m - 2].min_p;
-			req.run.top_k = modes[m - 2].top_k;
+		req.run.flags = i == 1 ? RING_RUN_LOGPROBS : 0;
+		if (i > 1) {
+			req.run.temperature = modes[i - 2].temperature;
+			req.run.top_p = modes[i - 2].top_p;
+			req.run.min_p = modes[i - 2].min_p;
+			req.run.top_k = modes[i - 2].top_k;
 		}
-		clock_gettime(CLOCK_MONOTONIC, &a);
-		for (i = 0; i < turns; i++) {
-			req.n_prompt = i + 1;
-			try(x, n, &t, top);
-		}
-		clock_gettime(CLOCK_MONOTONIC, &b);
-		printf("%u logits: temperature %g top_k %u top_p %g min_p %g "
-		       "logprobs %d: %.0f us\n",
-		       n, (double)req.run.temperature, req.run.top_k,
-		       (double)req.run.top_p, (double)req.run.min_p,
-		       req.run.flags != 0,
-		       ((double)(b.tv_sec - a.tv_sec) * 1e6 +
-			(double)(b.tv_nsec - a.tv_nsec) / 1e3) /
-			       turns);
+		printf("%g %u %g %g %d %g: %.0f, ", (double)req.run.temperature,
+		       req.run.top_k, (double)req.run.top_p,
+		       (double)req.run.min_p, req.run.flags != 0,
+		       (double)req.run.repeat_penalty, bench_one(x, false));
+		printf("%.1f\n", bench_one(x, true));
 	}
 	teardown();
 	free(x);

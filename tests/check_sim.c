@@ -314,24 +314,33 @@ static void load(uint32_t m)
 		engine_grant(sim.rig.e, sim.rig.clients[i].id, m + 1);
 }
 
-/* As a device does: rows in short, and only those that are asked for. */
+/* As a device does: rows in short, what is picked of them, and all of a row only
+ * if it is asked for. */
 static void shorten(struct backend_model *m, struct batch *b)
 {
 	static struct top_row top[256];
-	uint32_t i;
+	static float picked[256 * BATCH_PICKS];
+	uint32_t i, k;
+	size_t at;
 
 	for (i = 0; sim.rig.bm[i] != m; i++)
 		;
 	sim.rows = b->logits;
 	sim.row = sim.n_vocab[i];
 	CHECK(b->n_logits <= sizeof(top) / sizeof(top[0]), "rows");
-	for (i = 0; i < b->n_logits; i++)
+	for (i = 0; i < b->n_logits; i++) {
 		top_row(&top[i], sim.rows + (size_t)i * sim.row, sim.row);
+		at = (size_t)i * BATCH_PICKS;
+		for (k = 0; k < b->n_picks[i]; k++, at++)
+			picked[at] =
+				sim.rows[(size_t)i * sim.row + b->picks[at]];
+	}
 	b->top = top;
+	b->picked = picked;
 	b->logits = NULL;
 }
 
-static int fetch_row(struct backend_model *m, uint32_t row, const float **x)
+static int fetch_row(struct backend_model *m, uint32_t row, float **x)
 {
 	(void)m;
 	*x = sim.rows + (size_t)row * sim.row;

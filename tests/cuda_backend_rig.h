@@ -161,19 +161,24 @@ static inline void same(const float *got, const float *want, size_t n,
 				     (double)want[i], b->n_tokens, b->n_out);
 }
 
-/* Rows in short, and all of one when it is asked for. */
+/* Rows in short, what is picked, and all of a row when it is asked for. */
 static inline void same_rows(struct rig *r, const struct batch *b,
-			     const struct top_row *top)
+			     const struct batch *g)
 {
 	const uint32_t n = r->t.hp.n_vocab;
-	const float *want, *x;
+	const float *want;
 	struct top_row row;
-	uint32_t i;
+	uint32_t i, k;
+	size_t at;
+	float *x;
 
 	for (i = b->n_logits; i-- > 0;) {
 		want = b->logits + (size_t)i * n;
 		top_row(&row, want, n);
-		ck_assert_mem_eq(top + i, &row, sizeof(row));
+		ck_assert_mem_eq(g->top + i, &row, sizeof(row));
+		at = (size_t)i * BATCH_PICKS;
+		for (k = 0; k < b->n_picks[i]; k++, at++)
+			same(g->picked + at, want + b->picks[at], 1, "pick", b);
 		ck_assert_int_eq(r->gpu.ops->logits(r->gpu.m, i, &x), 0);
 		same(x, want, n, "logit", b);
 	}
@@ -193,7 +198,7 @@ static inline void step(struct rig *r, struct batch *b)
 		same(g.logits, b->logits, (size_t)b->n_logits * r->t.hp.n_vocab,
 		     "logit", b);
 	else
-		same_rows(r, b, g.top);
+		same_rows(r, b, &g);
 	same(g.hidden, b->hidden, (size_t)b->n_out * r->t.hp.n_embd, "hidden",
 	     b);
 }
@@ -202,6 +207,8 @@ static inline void step(struct rig *r, struct batch *b)
 struct work {
 	uint32_t tokens[MAX_TOKENS];
 	uint32_t out[MAX_TOKENS];
+	uint32_t n_picks[MAX_TOKENS];
+	uint32_t picks[MAX_TOKENS * BATCH_PICKS];
 	struct batch_seq seqs[MAX_SEQS];
 	struct batch b;
 };
@@ -211,7 +218,20 @@ static inline void work_init(struct work *w)
 	memset(w, 0, sizeof(*w));
 	w->b.tokens = w->tokens;
 	w->b.out_rows = w->out;
+	w->b.n_picks = w->n_picks;
+	w->b.picks = w->picks;
 	w->b.seqs = w->seqs;
+}
+
+/* Picks for a row: another number of them in each step, and often none. */
+static inline void want(struct rig *r, struct work *w, uint32_t row)
+{
+	uint32_t *id = w->picks + (size_t)row * BATCH_PICKS, n, i;
+
+	n = tiny_rnd(&r->rng) % (BATCH_PICKS + BATCH_PICKS / 2);
+	w->n_picks[row] = n = n > BATCH_PICKS ? 0 : n;
+	for (i = 0; i < n; i++)
+		id[i] = tiny_rnd(&r->rng) % r->t.hp.n_vocab;
 }
 
 /* @n more tokens of a sequence, the last @n_out of which are wanted. */
@@ -227,8 +247,10 @@ static inline void add(struct rig *r, struct work *w, uint32_t seq, uint32_t n,
 						   .pos = r->pos[seq],
 						   .blocks = r->blocks[seq] };
 	for (i = 0; i < n; i++) {
-		if (n - i <= n_out)
+		if (n - i <= n_out) {
+			want(r, w, b->n_out);
 			w->out[b->n_out++] = b->n_tokens;
+		}
 		w->tokens[b->n_tokens++] = tiny_rnd(&r->rng) % r->t.hp.n_vocab;
 	}
 	b->n_logits = b->n_out;

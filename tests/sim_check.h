@@ -60,8 +60,8 @@ struct sim {
 	uint64_t kv[RIG_MAX_MODELS];
 	struct client clients[RIG_MAX_CLIENTS];
 	struct sampler sampler;
-	bool in_short;	   /* the backend has rows only for who asks */
-	const float *rows; /* of @row logits each */
+	bool in_short; /* the backend has rows only for who asks */
+	float *rows;   /* of @row logits each */
 	uint32_t row;
 	bool engine_asleep;
 	bool kicked;

@@ -26,10 +26,11 @@ struct act_block;
  *         scratch memory; CUDA_NOWHERE: no one needs them
  * @rope:  tables that are used
  * @weight_bytes:  of the tape's tensors
- * @top, @top_part: likewise, of struct cu_top
+ * @top, @top_part: likewise, of struct cu_top; its picked logits follow the rows
  * @near:  there are products whose rows of prompts need not be exact; @near_w,
  *         @near_x: where their operands are, as tiles
  * @scratch_bytes: registers, for whatever context
+ * @short_bytes: of a row of logits in short, with what is picked of it
  * @hidden, @row: where in a step's results the hidden states begin, and a row of
  *         logits, in floats
  * @takes, @gives: residual rows come from layers before, go to those after
@@ -51,6 +52,7 @@ struct cuda_plan {
 	uint64_t near_w;
 	uint64_t near_x;
 	uint64_t scratch_bytes;
+	uint64_t short_bytes;
 	uint64_t hidden;
 	uint64_t row;
 	uint64_t rope_bytes;
@@ -70,7 +72,7 @@ struct cuda_plan {
  * @part, @ticket: see struct cu_attn
  * @top_ticket: see struct cu_top
  * @in:     a step's input, uploaded in one piece: first what has a fixed size,
- *          then the block tables, of which only the used ones travel
+ *          then block tables and picks, of which only the used ones travel
  * @in_bytes: of all of it
  */
 struct cuda_context {
@@ -89,6 +91,7 @@ struct cuda_context {
 	uint64_t table;
 	uint64_t rows;
 	uint64_t pieces;
+	uint64_t picks;
 	uint64_t tables;
 	uint64_t bytes;
 };
@@ -232,6 +235,6 @@ int cuda_list(const struct backend_model *m, const struct cuda_key *key,
 /* step.c */
 #define CUDA_ROPE_ROWS 256 /* that are computed at a time */
 int cuda_step(struct backend_model *m, struct batch *b);
-int cuda_logits(struct backend_model *m, uint32_t row, const float **x);
+int cuda_logits(struct backend_model *m, uint32_t row, float **x);
 
 #endif

@@ -431,11 +431,16 @@ static void gather(struct lister *s, const struct tape_op *o)
 /* What leaves the device of most rows of logits. */
 static void top(struct lister *s)
 {
+	struct top_row *rows = scratch(s, s->p->top);
 	struct cu_top t = {
 		.x = reg(s, TAPE_L),
-		.out = scratch(s, s->p->top),
+		.out = rows,
 		.part = scratch(s, s->p->top_part),
 		.ticket = context(s, s->m->ctx.top_ticket),
+		.picks = input(s, s->m->ctx.picks),
+		.tokens = input(s, s->m->ctx.tables),
+		.picked = (float *)(rows + s->rows),
+		.most = BATCH_PICKS,
 		.width = s->p->tape.width[TAPE_L],
 		.n = s->rows,
 	};

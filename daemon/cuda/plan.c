@@ -118,8 +118,7 @@ static void find_pinned(struct cuda_plan *p)
 	if (p->takes || p->gives)
 		p->x_bytes = (uint64_t)p->conf.max_tokens * p->hp.n_embd *
 			     sizeof(float);
-	if (p->tape.width[TAPE_L])
-		p->hidden = out * sizeof(struct top_row) / sizeof(float);
+	p->hidden = out * p->short_bytes / sizeof(float);
 	p->row = p->hidden + out * p->tape.width[TAPE_E];
 	p->out_bytes = (p->row + p->tape.width[TAPE_L]) * sizeof(float);
 }
@@ -162,7 +161,10 @@ int cuda_plan_build(struct cuda_plan *p, const struct image *im,
 	}
 	width = p->tape.width[TAPE_L];
 	rows = width ? max_rows(conf, TAPE_L) : 0;
-	p->top = carve(&p->scratch_bytes, rows * sizeof(struct top_row));
+	if (width)
+		p->short_bytes =
+			sizeof(struct top_row) + BATCH_PICKS * sizeof(float);
+	p->top = carve(&p->scratch_bytes, rows * p->short_bytes);
 	p->top_part = carve(&p->scratch_bytes,
 			    rows * CU_TOP_PART(width) * sizeof(uint64_t));
 	find_near(p, w);
@@ -229,9 +231,11 @@ void cuda_plan_context(const struct cuda_plan *p, uint32_t n_blocks,
 	c->pieces = carve(&c->in_bytes,
 			  ((uint64_t)conf->max_tokens + conf->max_seqs) *
 				  sizeof(struct cu_piece));
-	per = (n + KV_BLOCK - 1) / KV_BLOCK;
-	c->tables =
-		carve(&c->in_bytes, conf->max_seqs * per * sizeof(uint32_t));
+	c->picks = carve(&c->in_bytes, conf->max_out * sizeof(struct cu_picks));
+	per = (n + KV_BLOCK - 1) / KV_BLOCK * conf->max_seqs;
+	if (p->short_bytes)
+		per += (uint64_t)conf->max_out * BATCH_PICKS;
+	c->tables = carve(&c->in_bytes, per * sizeof(uint32_t));
 	c->in = carve(&c->bytes, c->in_bytes);
 }
 

@@ -34,6 +34,17 @@ static void *in_at(const struct backend_model *m, uint64_t off)
 	return m->in + off;
 }
 
+/* @n more numbers where block tables are. Return: which is the first. */
+static uint32_t append(struct backend_model *m, const uint32_t *from,
+		       uint32_t n, struct filled *f)
+{
+	uint64_t at = f->bytes - m->ctx.tables;
+
+	memcpy(in_at(m, f->bytes), from, n * sizeof(*from));
+	f->bytes += n * sizeof(*from);
+	return (uint32_t)(at / sizeof(*from));
+}
+
 static void fill_seq(struct backend_model *m, const struct batch_seq *q,
 		     struct filled *f)
 {
@@ -42,9 +53,7 @@ static void fill_seq(struct backend_model *m, const struct batch_seq *q,
 	struct cu_piece *piece = in_at(m, c->pieces);
 	uint32_t n_blocks = (q->pos + q->n - 1) / KV_BLOCK + 1, k, at;
 
-	at = (uint32_t)((f->bytes - c->tables) / sizeof(uint32_t));
-	memcpy(in_at(m, f->bytes), q->blocks, n_blocks * sizeof(uint32_t));
-	f->bytes += n_blocks * sizeof(uint32_t);
+	at = append(m, q->blocks, n_blocks, f);
 	for (k = 0; k < q->n; k++) {
 		pos[q->first + k] = q->pos + k;
 		table[q->first + k] = at;
@@ -56,6 +65,21 @@ static void fill_seq(struct backend_model *m, const struct batch_seq *q,
 	}
 	if (q->pos + q->n > f->n_pos)
 		f->n_pos = q->pos + q->n;
+}
+
+static void fill_picks(struct backend_model *m, const struct batch *b,
+		       struct filled *f)
+{
+	struct cu_picks *p = in_at(m, m->ctx.picks);
+	uint32_t i, n;
+
+	for (i = 0; i < b->n_logits && m->plan.short_bytes; i++) {
+		n = b->n_picks ? b->n_picks[i] : 0;
+		p[i].n = n;
+		if (n)
+			p[i].at = append(m, b->picks + (size_t)i * BATCH_PICKS,
+					 n, f);
+	}
 }
 
 static void fill(struct backend_model *m, const struct batch *b,
@@ -70,6 +94,7 @@ static void fill(struct backend_model *m, const struct batch *b,
 	memcpy(in_at(m, c->rows), b->out_rows, b->n_out * sizeof(*b->out_rows));
 	for (i = 0; i < b->n_seqs; i++)
 		fill_seq(m, &b->seqs[i], f);
+	fill_picks(m, b, f);
 }
 
 /* ------------------------------------------------------ rotation tables */
@@ -182,10 +207,7 @@ static int submit(struct backend_model *m, const struct cuda_key *key,
 	for (i = 0; i < n && !rc; i++)
 		rc = launch(m, &m->list[i]);
 	if (!rc)
-		rc = get(m, m->plan.top,
-			 row_bytes(m, TAPE_L)
-				 ? key->n_logits * sizeof(struct top_row)
-				 : 0,
+		rc = get(m, m->plan.top, key->n_logits * m->plan.short_bytes,
 			 m->out);
 	if (!rc)
 		rc = get_rows(m, TAPE_E, key->n_out, m->out + m->plan.hidden);
@@ -362,11 +384,12 @@ int cuda_step(struct backend_model *m, struct batch *b)
 	m->n_rows = b->n_logits;
 	b->logits = NULL;
 	b->top = (const struct top_row *)m->out;
+	b->picked = (const float *)(b->top + b->n_logits);
 	b->hidden = m->out + m->plan.hidden;
 	return 0;
 }
 
-int cuda_logits(struct backend_model *m, uint32_t row, const float **x)
+int cuda_logits(struct backend_model *m, uint32_t row, float **x)
 {
 	uint64_t bytes = row_bytes(m, TAPE_L);
 	float *to = m->out + m->plan.row;

@@ -256,18 +256,30 @@ struct cu_attn {
 
 #define CU_TOP_CHUNKS 128 /* of a row of logits at most */
 
+/* Of a row, the logits of @n tokens that begin at tokens[at]. */
+struct cu_picks {
+	uint32_t at;
+	uint32_t n;
+};
+
 /**
- * struct cu_top - rows of logits in short
+ * struct cu_top - rows of logits in short, and some logits by themselves
  * @x:      float[n][width]
  * @out:    n of ../top.h
  * @part:   uint64_t[n][CU_TOP_PART(width)], of chunks
  * @ticket: uint32_t[n], zero before and after
+ * @picks:  of each row, of @tokens: all < width
+ * @picked: float[n][most]
  */
 struct cu_top {
 	const float *x;
 	struct top_row *out;
 	uint64_t *part;
 	uint32_t *ticket;
+	const struct cu_picks *picks;
+	const uint32_t *tokens;
+	float *picked;
+	uint32_t most;
 	uint32_t width;
 	uint32_t n;
 	struct cu_ahead ahead;

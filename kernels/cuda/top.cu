@@ -194,7 +194,19 @@ DEV void merge(work *w, const float *x, uint32_t width, const uint64_t *part,
 	out->finite = z == z;
 }
 
-extern "C" __global__ void __launch_bounds__(TOP_LANES) top(struct cu_top p)
+/* Those of the row that are wanted by themselves. */
+DEV void pick(const struct cu_top &p, const float *x, uint32_t row)
+{
+	struct cu_picks k = p.picks[row];
+	float *to = p.picked + (size_t)row * p.most;
+	uint32_t i;
+
+	for (i = threadIdx.x; i < k.n; i += TOP_LANES)
+		to[i] = x[p.tokens[k.at + i]];
+}
+
+/* Two blocks: for more at a time registers would be spilled. */
+extern "C" __global__ void __launch_bounds__(TOP_LANES, 2) top(struct cu_top p)
 {
 	__shared__ work w;
 	uint32_t row = blockIdx.y, c = blockIdx.x, n = gridDim.x;
@@ -205,6 +217,8 @@ extern "C" __global__ void __launch_bounds__(TOP_LANES) top(struct cu_top p)
 	grid_launch();
 	ahead(p.ahead);
 	grid_wait();
+	if (c == 0)
+		pick(p, x, row);
 	chunk(&w, x, c * TOP_CHUNK, p.width, part + c, sum + c);
 	if (is_last(p.ticket + row))
 		merge(&w, x, p.width, part, sum, p.out + row);

@@ -78,17 +78,11 @@ double top_sum(const float *x, uint32_t n, float max)
 
 /* ------------------------------------------------------------ candidates */
 
-static bool before(const struct top_cand *a, const struct top_cand *b)
-{
-	return a->logit > b->logit ||
-	       (a->logit == b->logit && a->token < b->token);
-}
-
 /* Heaps: on top is what comes first, or last, of all that is in it. */
 static inline bool above(const struct top_cand *a, const struct top_cand *b,
 			 bool first)
 {
-	return first ? before(a, b) : before(b, a);
+	return first ? top_before(a, b) : top_before(b, a);
 }
 
 static inline void sift(struct top_cand *h, uint32_t n, uint32_t i, bool first)

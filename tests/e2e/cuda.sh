@@ -17,14 +17,18 @@ ask() {
 		--ignore-eos --no-stats --logprobs -n "$2" "To be, or not" \
 		2>"$t/err"
 }
-# What its first candidates are enough for, and what takes all logits.
+# What its first candidates are enough for, what they may be, and what takes all
+# logits.
 rest="--top-p 1 --min-p 0"
-ways=("--seed 5 --temp 0.8" "--seed 6 --temp 0.1 --top-k 0 --top-p 0.5 --min-p 0"
+ways=("--seed 5 --temp 0.8" "--seed 10 --temp 1 --repeat-penalty 1.5"
+	"--seed 11 --temp 1 --repeat-penalty 1.1 --presence-penalty 0.5 --penalty-last 400"
+	"--seed 6 --temp 0.1 --top-k 0 --top-p 0.5 --min-p 0"
 	"--seed 7 --temp 1.5 --top-k 0 --top-p 1 --min-p 0.2"
-	"--seed 8 --temp 2 --top-k 0 $rest" "--seed 9 --temp 1 --top-k 65 $rest"
-	"--seed 10 --temp 1 --repeat-penalty 1.5")
+	"--seed 12 --temp 1 --top-k 0 --top-p 0.1 --frequency-penalty 0.5"
+	"--seed 8 --temp 2 --top-k 0 $rest" "--seed 9 --temp 1 --top-k 65 $rest")
+enough=3
 # A sanitizer in the simulator makes it slow: it has a part of that to look at.
-case $O in *-san) models=(llama) ways=("${ways[0]}" "${ways[5]}") ;; esac
+case $O in *-san) models=(llama) ways=("${ways[0]}" "${ways[1]}" "${ways[7]}") enough=2 ;; esac
 for m in "${models[@]}"; do
 	"$O/tests/t_mkgguf" "$t/$m.gguf" --arch "$m" --type Q8_0 --ctx 512 \
 		--layers 2 --embd 64 --ff 96 --heads 2 --kv-heads 1 \
@@ -32,6 +36,7 @@ for m in "${models[@]}"; do
 	chmod 644 "$t/$m.gguf"
 done
 
+fetched() { "$O/hearth" show stats | sed -n 's/^rows_fetched //p'; }
 logged() { grep -q -- "$1" "$t/log"; }
 # gpu ARGUMENTS...: a daemon on a machine with a GPU; PLAN: what fails there
 gpu() {
@@ -99,9 +104,12 @@ gpu -o backend=cuda -o watchdog-ms=60000
 till 20 logged 'backend: cuda, cudasim' || fail "the log does not say which GPU"
 for m in "${models[@]}"; do same "$m" 4 "on the GPU"; done
 for i in "${!ways[@]}"; do
+	[ "$i" = "$enough" ] && rows=$(fetched)
 	HOW=${ways[i]} ask llama 5 >"$t/got" || fail "$(cat "$t/err")"
 	cmp -s "$t/got" "$t/way.$i" || fail "${ways[i]}: another answer"
 done
+[ "$rows" = 0 ] || fail "$rows rows of logits were fetched for nothing"
+[ "$(fetched)" -ge 5 ] || fail "rows of logits that are fetched are not counted"
 "$O/hearth" ps 2>/dev/null | grep -q 'cuda' || fail "ps does not say cuda"
 ask llama 12 >"$t/got" &
 client=$!
