@@ -77,7 +77,7 @@ START_TEST(gates)
 	setenv("CUDASIM_SMS", "1", 1);
 	start(1 + _i);
 	chip.sms = 1;
-	snprintf(what, sizeof(what), "gate %d, seed %d", i, 1 + _i);
+	snprintf(what, sizeof(what), "gate %u, seed %d", i, 1 + _i);
 	matrix(&j, t[i].f[0], W_NORMAL, t[i].rows, 768, t[i].bias);
 	matrix(&j, t[i].f[1], W_NORMAL, t[i].rows, 768, t[i].bias);
 	input(&j, (enum cu_in)t[i].in, A_NORMAL, t[i].n, 768);

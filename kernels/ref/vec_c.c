@@ -265,20 +265,27 @@ static void attn_merge(struct sum *to, const struct sum *span, uint32_t dim)
 		to->acc[i] = fmaf(to->acc[i], c1, span->acc[i] * c2);
 }
 
+static uint32_t span_end(uint32_t from, uint32_t end)
+{
+	uint32_t to = (from / VEC_ATTN_SPAN + 1) * VEC_ATTN_SPAN;
+
+	return to < end ? to : end;
+}
+
 static void attn_row(const struct vec_attn *a, uint32_t t, uint32_t g)
 {
 	const float *q = a->q + t * a->q_stride + g * a->head_dim;
 	float *out = a->out + t * a->out_stride + g * a->head_dim, inv;
-	uint32_t end = a->pos + t + 1, first, from, to, d;
+	uint32_t end = a->pos + t + 1, from, to, d;
 	struct sum sum, span;
 
-	first = a->window && end > a->window ? end - a->window : 0;
-	for (from = first; from < end; from = to) {
-		to = (from / VEC_ATTN_SPAN + 1) * VEC_ATTN_SPAN;
-		to = to < end ? to : end;
-		attn_span(a, q, from, to, from == first ? &sum : &span);
-		if (from != first)
-			attn_merge(&sum, &span, a->head_dim);
+	from = a->window && end > a->window ? end - a->window : 0;
+	to = span_end(from, end);
+	attn_span(a, q, from, to, &sum);
+	for (from = to; from < end; from = to) {
+		to = span_end(from, end);
+		attn_span(a, q, from, to, &span);
+		attn_merge(&sum, &span, a->head_dim);
 	}
 	inv = 1.0f / tree_sum(sum.l);
 	for (d = 0; d < a->head_dim; d++)

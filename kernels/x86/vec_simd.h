@@ -428,13 +428,12 @@ struct work {
 	float acc[VEC_ATTN_ROWS * VEC_ATTN_DIM] __attribute__((aligned(64)));
 };
 
-static void rows_init(const struct vec_attn *a, struct work *w)
+/* Return: how many. */
+static uint32_t rows_init(const struct vec_attn *a, struct row *row)
 {
-	struct row *row = w->row;
-	uint32_t i, t;
+	uint32_t n = a->n_tok * a->n_group, i, t;
 
-	w->n = a->n_tok * a->n_group;
-	for (i = 0; i < w->n; i++, row++) {
+	for (i = 0; i < n; i++, row++) {
 		t = i / a->n_group;
 		row->q = a->q + t * a->q_stride +
 			 (size_t)(i % a->n_group) * a->head_dim;
@@ -444,6 +443,7 @@ static void rows_init(const struct vec_attn *a, struct work *w)
 		row->last = a->pos + t;
 		row->first = first_seen(a, t);
 	}
+	return n;
 }
 
 /* The rows that see something of the block, or the span, at @from: they are
@@ -523,7 +523,7 @@ static void attn(const struct vec_attn *a)
 	uint32_t i, d;
 	float inv;
 
-	rows_init(a, &w);
+	w.n = rows_init(a, w.row);
 	for (b = first_seen(a, 0) / B; b <= last;) {
 		rows_that_see(&w, b / SPAN_BLOCKS * SPAN, SPAN, &s0, &s1);
 		span_begin(a, &w, s0, s1);
