@@ -107,36 +107,83 @@ static double env_number(const char *name, double otherwise)
 	return e && *e ? strtod(e, NULL) : otherwise;
 }
 
-/*
- * CUDASIM_FAIL="[call#]N:what": the N-th call (of that name) returns an error
- * ("OUT_OF_MEMORY" or a number), never returns ("hang"), or takes the context
- * with it ("lost"). CUDASIM_TRACE=1 counts the calls aloud.
- */
-static int planned(const char *call)
+/* Is CALL, the N-th, the one that PLAN means: "[call#]N"? SO_FAR: of that name.
+ * Then *REST is what follows. */
+static bool is_it(const char *plan, const char *call, long n, long *so_far,
+		  const char **rest)
 {
-	static long n_any, n_named;
-	const char *plan = getenv("CUDASIM_FAIL"), *hash, *what;
-	long n = __atomic_add_fetch(&n_any, 1, __ATOMIC_RELAXED), at;
-	unsigned int i;
+	size_t len = strcspn(plan, "#,");
 
-	if (env_number("CUDASIM_TRACE", 0) != 0)
-		dev_note("call %ld: %s", n, call);
-	if (!plan)
-		return 0;
-	hash = strchr(plan, '#');
-	if (hash) {
-		size_t len = (size_t)(hash - plan);
-
+	if (plan[len] == '#') {
 		/* cuMemAlloc is cuMemAlloc_v2 too */
 		if (strncmp(plan, call, len) ||
 		    (call[len] && strncmp(call + len, "_v", 2)))
-			return 0;
-		n = __atomic_add_fetch(&n_named, 1, __ATOMIC_RELAXED);
+			return false;
+		n = __atomic_add_fetch(so_far, 1, __ATOMIC_RELAXED);
+		plan += len + 1;
 	}
-	at = strtol(hash ? hash + 1 : plan, (char **)&what, 10);
-	if (n != at || *what++ != ':')
+	return strtol(plan, (char **)rest, 10) == n;
+}
+
+/* CUDASIM_HOLD="[call#]N": copies from registered memory wait for that call. */
+static void let_go(const char *call, long n)
+{
+	const char *plan = getenv("CUDASIM_HOLD"), *rest;
+	static long so_far;
+
+	if (!plan || !*plan || !is_it(plan, call, n, &so_far, &rest))
+		return;
+	pthread_mutex_lock(&dev.lock);
+	dev.let_go = true;
+	pthread_cond_signal(&dev.work);
+	pthread_mutex_unlock(&dev.lock);
+}
+
+bool dev_holds(void)
+{
+	const char *plan = getenv("CUDASIM_HOLD");
+
+	return plan && *plan && !dev.let_go;
+}
+
+#define PLANS 4
+
+/*
+ * CUDASIM_FAIL="[call#]N:what,...": the N-th call (of that name) returns an error
+ * ("OUT_OF_MEMORY" or a number), never returns ("hang"), takes the context with
+ * it ("lost"), or finds that others have so many bytes of the device's memory
+ * ("taken=BYTES"). CUDASIM_TRACE=1 counts the calls aloud.
+ */
+static int planned(const char *call)
+{
+	static long n_any, n_named[PLANS];
+	const char *plan = getenv("CUDASIM_FAIL"), *rest = NULL;
+	long n = __atomic_add_fetch(&n_any, 1, __ATOMIC_RELAXED);
+	unsigned int i, met = 0;
+	char what[64];
+
+	if (env_number("CUDASIM_TRACE", 0) != 0)
+		dev_note("call %ld: %s", n, call);
+	let_go(call, n);
+	for (i = 0; plan && *plan && i < PLANS; i++) {
+		if (is_it(plan, call, n, &n_named[i], &rest) && *rest == ':') {
+			snprintf(what, sizeof(what), "%.*s",
+				 (int)strcspn(rest + 1, ","), rest + 1);
+			met++;
+		}
+		plan = strchr(plan, ',');
+		plan += plan != NULL;
+	}
+	if (!met)
 		return 0;
 	dev_note("call %ld, %s: %s, as CUDASIM_FAIL says", n, call, what);
+	if (!strncmp(what, "taken=", 6)) {
+		pthread_mutex_lock(&dev.lock);
+		dev.used += strtoull(what + 6, NULL, 10);
+		dev.used = dev.used < dev.total ? dev.used : dev.total;
+		pthread_mutex_unlock(&dev.lock);
+		return 0;
+	}
 	if (!strcmp(what, "hang"))
 		for (;;)
 			pause();

@@ -152,6 +152,16 @@ static bool value_there(const struct op *op)
 	return (int32_t)(v - op->value) >= 0;
 }
 
+static bool others_reached(const struct op *op)
+{
+	int i;
+
+	for (i = 0; i < DEV_SLOTS; i++)
+		if (i != op->slot && dev.done[i] < op->need[i])
+			return false;
+	return true;
+}
+
 /* The operation of S that may begin now, if any. */
 static struct op *ready(struct cu_stream *s, bool *poll)
 {
@@ -163,10 +173,14 @@ static struct op *ready(struct cu_stream *s, bool *poll)
 		    op->finished || op->ln.triggered < (int)n_blocks(op))
 			return NULL;
 		op = op->next;
+		if (!others_reached(op))
+			return NULL;
 	} else if (!op || !vc_reached(op->need)) {
 		return NULL;
 	}
 	if (op->kind == OP_KERNEL && dev.n_run == DEV_RUNNING)
+		return NULL;
+	if (op->kind == OP_COPY && dev_holds() && mem_is_registered(op->from))
 		return NULL;
 	if (op->kind == OP_WAIT_VALUE && !value_there(op)) {
 		*poll = true;

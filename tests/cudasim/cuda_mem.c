@@ -115,6 +115,13 @@ bool mem_is_pinned(const void *p, size_t n)
 	return mem_find((uint64_t)(uintptr_t)p, n) != NULL;
 }
 
+bool mem_is_registered(uint64_t at)
+{
+	const struct mem *m = mem_find(at, 1);
+
+	return m && m->kind == MEM_REGISTERED;
+}
+
 /* --------------------------------------------------------------- checks */
 
 static bool known(const struct op *op, uint32_t e, bool waited)

@@ -148,6 +148,7 @@ struct dev {
 	struct resident block[DEV_BLOCKS];
 	int n_block;
 	uint64_t progress_ns;
+	bool let_go; /* what CUDASIM_HOLD holds back */
 	struct cu_ctx primary;
 	int made[MADE_KINDS];
 };
@@ -176,6 +177,7 @@ uint64_t dev_random(void);
 uint64_t dev_ns(void);
 void dev_start(void);
 int dev_attr(int attr);
+bool dev_holds(void);
 
 struct mem *mem_find(uint64_t at, size_t n);
 struct mem *mem_add(struct mem m);
@@ -187,6 +189,7 @@ const char *mem_touch(const struct op *op, uint64_t at, size_t n, bool write,
 		      bool waited);
 int vmm_left(void); /* reservations, and memory that is nowhere mapped */
 bool mem_is_pinned(const void *p, size_t n);
+bool mem_is_registered(uint64_t at);
 
 struct cu_stream *stream_of(struct cu_stream *s);
 struct cu_stream *stream_new(bool nonblocking);
