@@ -208,9 +208,10 @@ struct batch {
  *            of the backend's own; -ENOMEM: none does. NULL: it has none
  * @load:     map an object that was filled before, read-only; reads no file.
  *            @part NULL: all layers. @object is borrowed, @bytes of weights
- *            are at its start. -ENODEV:
- *            the device is gone, as for step()
- * @unload:   waits for nothing: the engine stepped it last
+ *            are at its start. Those may still be on their way to a device
+ *            when it returns. -ENODEV: the device is gone, as for step()
+ * @unload:   waits for weights on their way and for nothing else: the engine
+ *            stepped it last
  * @info:     sizes of a loaded model
  * @kv_alloc: give the model @n_blocks blocks (once, before the first step);
  *            -ENODEV: likewise

@@ -134,9 +134,20 @@ int object_present(struct object *o, uint64_t off, uint64_t bytes,
 	return 0;
 }
 
+bool object_unmap_some(struct object *o, uint64_t most)
+{
+	size_t n = o->bytes < most ? o->bytes : most;
+
+	if (!n)
+		return false;
+	o->bytes -= n;
+	munmap((uint8_t *)o->p + o->bytes, n);
+	return true;
+}
+
 void object_unmap(struct object *o)
 {
-	if (o->p)
+	if (o->bytes)
 		munmap(o->p, o->bytes);
 	memset(o, 0, sizeof(*o));
 }

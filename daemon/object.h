@@ -5,6 +5,7 @@
 #ifndef HEARTH_OBJECT_H
 #define HEARTH_OBJECT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +42,8 @@ int object_map_write(struct object *o, int fd, uint64_t bytes, char why[160]);
 int object_present(struct object *o, uint64_t off, uint64_t bytes,
 		   char why[160]);
 
+/* Unmap @most bytes of its end, whole pages of it. False: all was already. */
+bool object_unmap_some(struct object *o, uint64_t most);
 void object_unmap(struct object *o);
 
 #endif

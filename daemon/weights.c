@@ -307,6 +307,7 @@ static void point(struct weights *w, const struct image *im,
 		if (use[i] == USE_NONE)
 			continue;
 		add_run(w, pl->off[i], align_up(place_bytes(t, use[i])));
+		w->end[i] = w->used;
 		if (use[i] == USE_VEC) {
 			w->vec[i] = (const void *)at;
 		} else {
@@ -338,8 +339,9 @@ static int find(struct weights *w, const struct image *im,
 	w->mat = calloc(n + 1, sizeof(*w->mat));
 	w->vec = calloc(n + 1, sizeof(*w->vec));
 	w->runs = calloc(n + 1, sizeof(*w->runs));
+	w->end = calloc(n + 1, sizeof(*w->end));
 	use = calloc(n + 1, 1);
-	if (!w->mat || !w->vec || !w->runs || !use) {
+	if (!w->mat || !w->vec || !w->runs || !w->end || !use) {
 		snprintf(why, WHY, "no memory for the weights' table");
 		ret = -ENOMEM;
 		goto out;
@@ -396,7 +398,6 @@ void weights_move(struct weights *w, uint64_t at)
 		if (w->vec[i])
 			w->vec[i] = moved(w, w->vec[i], at);
 	}
-	object_unmap(&w->object);
 }
 
 void weights_readers(const struct weights *w, const struct tape *tape,
@@ -421,6 +422,7 @@ void weights_free(struct weights *w)
 {
 	object_unmap(&w->object);
 	free(w->runs);
+	free(w->end);
 	free(w->mat);
 	free(w->vec);
 	memset(w, 0, sizeof(*w));

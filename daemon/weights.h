@@ -31,6 +31,7 @@ struct weights_run {
  * @bytes: of the object
  * @used:  of these, bytes of the tensors that the tape has, whole pages
  * @runs:  which they are; one if the tape is the whole model's
+ * @end:   by tensor of the image: where it ends if all runs follow each other
  * @mat:   by tensor of the image; data NULL if it is no matrix
  * @vec:   likewise: norms, biases and tables as floats
  */
@@ -41,6 +42,7 @@ struct weights {
 	uint32_t n;
 	uint32_t n_runs;
 	struct weights_run *runs;
+	uint64_t *end;
 	struct mat *mat;
 	const float **vec;
 };
@@ -57,7 +59,8 @@ int weights_map(struct weights *w, const struct image *im,
 /* Without an object: formats and sizes, pointers are offsets in it. */
 int weights_measure(struct weights *w, const struct image *im,
 		    const struct tape *tape, char why[160]);
-/* The runs are at @at now, one after the other; the object is unmapped. */
+/* The runs are at @at now, or will be, one after the other; the object stays
+ * mapped, for them to come from. */
 void weights_move(struct weights *w, uint64_t at);
 void weights_free(struct weights *w);
 

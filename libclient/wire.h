@@ -126,7 +126,7 @@ enum wire_model_state {
  * @weight_bytes: bytes of weights in memory
  * @kv_bytes:     bytes of KV cache there are
  * @kv_used:      bytes of it in use
- * @t_load_ns:    how long loading took
+ * @t_load_ns:    until it was ready; a GPU may still get weights then
  * @idle_ns:      since the last request ended
  * @name:         it is listed under
  * @arch:         architecture; empty until an engine had it, as the next two

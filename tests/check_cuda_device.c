@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* check_cuda_device.c - the driver table and the device layer, simulated. */
+#include "../daemon/weights.h"
 #include "cuda_dev_rig.h"
 
 /* ------------------------------------------------------------ the driver */
@@ -326,126 +327,149 @@ static void same(uint64_t at, const uint8_t *want, uint64_t n)
 	free(got);
 }
 
+/* Small, as the simulator is. */
+#define PIECE  ((uint64_t)64 << 10)
+#define PINNED (4 * PIECE)
+
+static void opened_small(void)
+{
+	opened();
+	dev.piece_bytes = PIECE;
+	dev.pin_bytes = PINNED;
+}
+
 /* How host memory is registered, and that what is uploaded arrives. */
 static const struct fallback {
 	const char *attr;
 	const char *fail;
 	bool read_only;
-	uint64_t registered; /* pieces of 1 GiB, of two */
-	bool pinned_read_only;
+	uint32_t n_pins; /* of four */
 	const char *says;
 } fallbacks[] = {
-	{ "", "", true, 2, true, "pool: 1.00 GiB registered read-only in " },
-	{ "", "", false, 2, false, "pool: 1.00 GiB registered writable in " },
+	{ "", "", true, 4, "pool: 0.00 GiB registered read-only in " },
+	{ "", "", false, 4, "pool: 0.00 GiB registered writable in " },
 	/* the device cannot, and writable is not what this mapping is */
-	{ "113=0", "", true, 0, false,
-	  "1.00 GiB of 1.00 go through buffers (cuMemHostRegister: "
+	{ "113=0", "", true, 0,
+	  "0.00 GiB of 0.00 go through buffers (cuMemHostRegister: "
 	  "CUDA_ERROR_INVALID_VALUE, registering writable memory at 0.0 GiB" },
 	/* read-only is refused, and writable will do */
-	{ "", "cuMemHostRegister#1:NOT_PERMITTED", false, 0, false,
+	{ "", "cuMemHostRegister#1:NOT_PERMITTED", false, 0,
 	  "go through buffers (cuMemHostRegister: CUDA_ERROR_NOT_PERMITTED" },
-	{ "", "cuMemHostRegister#1:NOT_SUPPORTED", true, 0, false,
+	{ "", "cuMemHostRegister#1:NOT_SUPPORTED", true, 0,
 	  "go through buffers" },
-	{ "99=0", "", true, 0, false,
+	{ "99=0", "", true, 0,
 	  "go through buffers (the device registers nothing)" },
 	/* the first piece is, the second is not */
-	{ "", "cuMemHostRegister#2:OUT_OF_MEMORY", true, 1, true,
-	  "0.00 GiB of 1.00 go through buffers (cuMemHostRegister: "
-	  "CUDA_ERROR_OUT_OF_MEMORY, registering read-only memory at 1.0 GiB" },
+	{ "", "cuMemHostRegister#2:OUT_OF_MEMORY", true, 1,
+	  "0.00 GiB of 0.00 go through buffers (cuMemHostRegister: "
+	  "CUDA_ERROR_OUT_OF_MEMORY, registering read-only memory at 0.0 GiB" },
 };
+
+/* Across seams of registrations and copies, and two runs in one page. */
+static const struct weights_run runs[] = {
+	{ .off = 5000, .at = 0, .bytes = 2 * PINNED - 17 },
+	{ .off = 5000 + 2 * PINNED,
+	  .at = 2 * PINNED - 17,
+	  .bytes = PIECE + 9000 },
+};
+#define RUNS_END (runs[1].off + runs[1].bytes)
+#define RUNS_ALL (runs[1].at + runs[1].bytes)
 
 START_TEST(falls_back)
 {
 	const struct fallback *f = &fallbacks[_i];
-	/* across the seam of two registrations, and of pieces before it */
-	const uint64_t bytes = 1024 * MIB + 8192;
-	const uint64_t n = 16 * MIB + 9000;
-	const uint64_t off = bytes - 7 - n;
-	const uint8_t *p = mapping(bytes, off, n);
+	const uint8_t *p = mapping(RUNS_END, 0, RUNS_END);
+	const struct cu_host h = { .what = "pool",
+				   .base = p,
+				   .run = runs,
+				   .n_runs = 2,
+				   .read_only = f->read_only };
+	const uint64_t n = RUNS_ALL;
 	struct cu_upload u;
 	struct cu_arena w;
-	struct cu_host h;
+	uint32_t i;
 
 	setenv("CUDASIM_ATTR", f->attr, 1);
 	setenv("CUDASIM_FAIL", f->fail, 1);
-	opened();
+	opened_small();
 	log_init("test", 0);
 	if (!f->read_only)
-		p = mmap((void *)(uintptr_t)p, bytes, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
-				 MAP_NORESERVE,
-			 -1, 0);
+		p = mmap((void *)(uintptr_t)p, RUNS_END, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	GOOD(cu_arena_open(&dev, &w, CU_WEIGHTS, n));
 	GOOD(cu_arena_grow(&dev, &w, n));
-	GOOD(cu_host_open(&dev, &h, "pool", p, bytes, f->read_only));
-	ck_assert_uint_eq(h.registered, f->registered == 2   ? bytes
-					: f->registered == 1 ? 1024 * MIB
-							     : 0);
-	ck_assert_int_eq(h.pinned_read_only, f->pinned_read_only);
+	GOOD(cu_upload_start(&u, &dev, w.at, &h));
 	SAYS(f->says);
-	GOOD(cu_upload_start(&u, &dev, w.at, &h, off, n));
-	ck_assert_uint_eq(u.n_max >= 3, true);
-	GOOD(cu_upload_end(&u));
-	same(w.at, p + off, n);
-	ck_assert_uint_eq(dev.pinned.peak,
-			  f->registered == 2 ? 0 : 2 * CU_UPLOAD_PIECE);
-	cu_host_close(&dev, &h);
-	cu_host_close(&dev, &h);
+	ck_assert_uint_eq(u.bytes, n);
+	ck_assert_uint_eq(u.queued, n);
+	ck_assert_uint_eq(u.n_pins, f->n_pins);
+	/* What goes through buffers has arrived, and they are gone. */
+	if (f->n_pins < 4)
+		ck_assert_uint_eq(u.done, n);
+	ck_assert_uint_eq(dev.pinned.now, 0);
+	ck_assert_uint_eq(dev.pinned.peak, f->n_pins < 4 ? 2 * PIECE : 0);
+	GOOD(cu_upload_wait(&u, n));
+	for (i = 0; i < 2; i++)
+		same(w.at + runs[i].at, p + runs[i].off, runs[i].bytes);
+	for (i = 0; i < f->n_pins; i++)
+		ck_assert(cu_upload_unpin(&u));
+	ck_assert(!cu_upload_unpin(&u));
+	cu_upload_drop(&u);
+	cu_upload_drop(&u);
 	cu_arena_close(&dev, &w);
 	closed();
-	munmap((void *)(uintptr_t)p, bytes);
+	munmap((void *)(uintptr_t)p, RUNS_END);
 }
 END_TEST
 
-/* A stream waits for as much as it was told; pieces beat. */
+/* A stream waits for as much as it was told; copies beat. */
 START_TEST(uploads_in_order)
 {
-	const uint64_t n = 2 * CU_UPLOAD_PIECE + 4096;
+	const struct weights_run run = { .bytes = 2 * PIECE + 4096 };
+	const uint64_t n = run.bytes;
 	const uint8_t *p = mapping(n, 0, n);
+	const struct cu_host h = { .what = "pool",
+				   .base = p,
+				   .run = &run,
+				   .n_runs = 1,
+				   .read_only = true };
 	uint64_t before;
 	struct cu_upload u;
 	struct cu_arena w;
-	struct cu_host h;
 	uint8_t *got = malloc(n);
 
-	setenv("CUDASIM_ATTR", _i ? "99=0" : "", 1);
-	opened();
+	opened_small();
 	GOOD(cu_arena_open(&dev, &w, CU_WEIGHTS, n));
 	GOOD(cu_arena_grow(&dev, &w, n));
-	GOOD(cu_host_open(&dev, &h, "pool", p, n, true));
-	GOOD(cu_upload_start(&u, &dev, w.at, &h, 0, n));
-	/* buffers are filled when what is in them is asked for */
-	ck_assert_uint_eq(u.queued, _i ? 0 : n);
-	GOOD(cu_upload_order(&u, 0, dev.compute));
-	GOOD(cu_upload_order(&u, 1, dev.compute));
-	ck_assert_uint_eq(u.queued, _i ? CU_UPLOAD_PIECE : n);
+	GOOD(cu_upload_start(&u, &dev, w.at, &h));
+	ck_assert_uint_eq(u.n_copies, 3);
+	ck_assert_int_eq(cu_upload_order(&u, 0, dev.compute), 0);
+	ck_assert_int_eq(cu_upload_order(&u, 1, dev.compute), 1);
+	ck_assert_int_eq(cu_upload_order(&u, PIECE, dev.compute), 0);
 	/* the simulator tells of a copy that nothing orders */
-	GOOD(CU(&dev, cuMemcpyDtoHAsync(got, w.at, 4096, dev.compute),
+	GOOD(CU(&dev, cuMemcpyDtoHAsync(got, w.at, PIECE, dev.compute),
 		"reading"));
-	GOOD(cu_upload_order(&u, n - 4096, dev.compute));
-	ck_assert_uint_eq(u.queued, _i ? n - 4096 : n);
+	ck_assert_int_eq(cu_upload_order(&u, n - 4096, dev.compute), 1);
+	ck_assert_uint_eq(u.ordered, n - 4096);
 	GOOD(CU(&dev, cuMemcpyDtoHAsync(got, w.at, n - 4096, dev.compute),
 		"reading"));
 	GOOD(CU(&dev, cuStreamSynchronize(dev.compute), "reading"));
 	ck_assert_mem_eq(got, p, n - 4096);
-	before = beat;
-	GOOD(cu_upload_order(&u, 2 * n, dev.compute));
-	GOOD(cu_upload_end(&u));
-	ck_assert_uint_ge(beat - before, 3);
+	/* What has arrived is found at a look. */
+	GOOD(cu_upload_poll(&u));
+	ck_assert_uint_ge(u.done, n - 4096);
+	ck_assert_int_eq(cu_upload_order(&u, n - 4096, dev.compute), 0);
+	ck_assert_int_ge(cu_upload_order(&u, 2 * n, dev.compute), 0);
+	GOOD(cu_upload_wait(&u, n));
 	ck_assert_uint_eq(u.done, n);
+	ck_assert_int_eq(cu_upload_order(&u, n, dev.compute), 0);
 	same(w.at, p, n);
-	/* a part, from within a piece into the one after the next */
-	GOOD(CU(&dev, cuMemsetD8Async(w.at, 0, n, dev.copy), "clearing"));
-	GOOD(cu_upload_start(&u, &dev, w.at + 256, &h, CU_UPLOAD_PIECE - 5,
-			     CU_UPLOAD_PIECE + 7));
-	GOOD(cu_upload_order(&u, 6, dev.compute));
-	GOOD(cu_upload_end(&u));
-	same(w.at + 256, p + CU_UPLOAD_PIECE - 5, CU_UPLOAD_PIECE + 7);
-	ck_assert_int_eq(cu_upload_start(&u, &dev, w.at, &h, 1, n), -EINVAL);
-	/* given up half way */
-	GOOD(cu_upload_start(&u, &dev, w.at, &h, 0, n));
 	cu_upload_drop(&u);
-	cu_host_close(&dev, &h);
+	/* given up half way */
+	before = beat;
+	GOOD(cu_upload_start(&u, &dev, w.at, &h));
+	cu_upload_drop(&u);
+	ck_assert_uint_ge(beat - before, 3);
 	cu_arena_close(&dev, &w);
 	closed();
 	munmap((void *)(uintptr_t)p, n);
@@ -453,23 +477,58 @@ START_TEST(uploads_in_order)
 }
 END_TEST
 
-START_TEST(order_is_needed)
+/* No copy of registered memory is begun, and yet all of it is on its way; who
+ * gives it up waits. */
+START_TEST(does_not_wait)
 {
-	const uint64_t n = CU_UPLOAD_PIECE + 4096;
-	const uint8_t *p = mapping(n, 0, 1);
+	const struct weights_run run = { .bytes = PINNED + PIECE };
+	const uint8_t *p = mapping(run.bytes, 0, run.bytes);
+	const struct cu_host h = { .what = "pool",
+				   .base = p,
+				   .run = &run,
+				   .n_runs = 1,
+				   .read_only = true };
 	struct cu_upload u;
 	struct cu_arena w;
-	struct cu_host h;
+
+	setenv("CUDASIM_HOLD", "cuEventSynchronize#1", 1);
+	opened_small();
+	GOOD(cu_arena_open(&dev, &w, CU_WEIGHTS, run.bytes));
+	GOOD(cu_arena_grow(&dev, &w, run.bytes));
+	GOOD(cu_upload_start(&u, &dev, w.at, &h));
+	ck_assert_uint_eq(u.queued, run.bytes);
+	GOOD(cu_upload_poll(&u));
+	ck_assert_uint_eq(u.done, 0);
+	ck_assert_int_ne(*(const uint8_t *)(uintptr_t)(w.at + 9), p[9]);
+	cu_upload_drop(&u);
+	same(w.at, p, run.bytes);
+	cu_arena_close(&dev, &w);
+	closed();
+	munmap((void *)(uintptr_t)p, run.bytes);
+}
+END_TEST
+
+START_TEST(order_is_needed)
+{
+	const struct weights_run run = { .bytes = PIECE + 4096 };
+	const uint64_t n = run.bytes;
+	const uint8_t *p = mapping(n, 0, 1);
+	const struct cu_host h = { .what = "pool",
+				   .base = p,
+				   .run = &run,
+				   .n_runs = 1,
+				   .read_only = true };
+	struct cu_upload u;
+	struct cu_arena w;
 	uint8_t got;
 	int rc;
 
-	opened();
+	opened_small();
 	GOOD(cu_arena_open(&dev, &w, CU_WEIGHTS, n));
 	GOOD(cu_arena_grow(&dev, &w, n));
-	GOOD(cu_host_open(&dev, &h, "pool", p, n, true));
-	GOOD(cu_upload_start(&u, &dev, w.at, &h, 0, n));
-	/* the first piece alone: the last is not there */
-	GOOD(cu_upload_order(&u, 1, dev.compute));
+	GOOD(cu_upload_start(&u, &dev, w.at, &h));
+	/* the first copy alone: the last is not there */
+	ck_assert_int_eq(cu_upload_order(&u, 1, dev.compute), 1);
 	GOOD(CU(&dev, cuMemcpyDtoHAsync(&got, w.at + n - 1, 1, dev.compute),
 		"reading"));
 	/* whichever of the two came second is the one that is told */
@@ -481,8 +540,8 @@ START_TEST(order_is_needed)
 	WHY("cuStreamSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS, reading row 3");
 	ck_assert(dev.lost);
 	SAYS("race");
-	ck_assert_int_eq(cu_upload_end(&u), -EIO);
-	cu_host_close(&dev, &h);
+	ck_assert_int_eq(cu_upload_wait(&u, n), -EIO);
+	cu_upload_drop(&u);
 	cu_arena_close(&dev, &w);
 	cu_dev_close(&dev);
 	ck_assert_uint_eq(dev.total.now, 0);
@@ -670,7 +729,8 @@ static Suite *suite(void)
 	tcase_add_test(t, no_room);
 	tcase_add_test(t, arenas_without_vmm);
 	tcase_add_loop_test(t, falls_back, 0, COUNT(fallbacks));
-	tcase_add_loop_test(t, uploads_in_order, 0, 2);
+	tcase_add_test(t, uploads_in_order);
+	tcase_add_test(t, does_not_wait);
 	tcase_add_test(t, order_is_needed);
 	tcase_add_test(t, waiting);
 	tcase_add_test(t, refused_images);

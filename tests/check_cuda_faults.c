@@ -3,24 +3,23 @@
  * check_cuda_faults.c - every driver call of the device layer fails, hangs or
  * loses the context, one after the other.
  */
+#include "../daemon/weights.h"
 #include "cuda_dev_rig.h"
 
 /* All that a backend does with a device, in small. */
 struct rig {
 	struct cu_arena weights;
 	struct cu_arena scratch;
-	struct cu_host host;
 	struct cu_upload up;
 	struct cu_event *done;
 	struct cu_module *m;
 	struct cu_exec *x;
 	void *out;
 	const uint8_t *map;
-	bool uploading;
 };
-#define MAP_BYTES (CU_UPLOAD_PIECE + 65536)
-#define UP_OFF	  (CU_UPLOAD_PIECE - 65536)
+#define UP_OFF	  ((uint64_t)4096)
 #define UP_BYTES  ((uint64_t)131072)
+#define MAP_BYTES (UP_OFF + UP_BYTES)
 
 static char *image;
 static size_t image_bytes;
@@ -40,17 +39,23 @@ static int rig_memory(struct rig *r)
 	return rc;
 }
 
+/* Two registrations, of two copies each. */
 static int rig_upload(struct rig *r)
 {
-	int rc = cu_host_open(&dev, &r->host, "pool", r->map, MAP_BYTES, true);
+	const struct weights_run run = { .off = UP_OFF, .bytes = UP_BYTES };
+	const struct cu_host h = { .what = "pool",
+				   .base = r->map,
+				   .run = &run,
+				   .n_runs = 1,
+				   .read_only = true };
+	int rc;
 
-	if (!rc)
-		rc = cu_upload_start(&r->up, &dev, r->weights.at, &r->host,
-				     UP_OFF, UP_BYTES);
-	r->uploading = !rc;
+	dev.piece_bytes = UP_BYTES / 4;
+	dev.pin_bytes = UP_BYTES / 2;
+	rc = cu_upload_start(&r->up, &dev, r->weights.at, &h);
 	if (!rc)
 		rc = cu_upload_order(&r->up, UP_BYTES, dev.compute);
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 static int rig_result(struct rig *r)
@@ -70,10 +75,8 @@ static int rig_result(struct rig *r)
 		rc = CU(&dev, cuEventRecord(r->done, dev.compute), "reading");
 	if (!rc)
 		rc = cu_wait(&dev, r->done, "waiting for the step");
-	if (!rc) {
-		r->uploading = false;
-		rc = cu_upload_end(&r->up);
-	}
+	if (!rc)
+		rc = cu_upload_wait(&r->up, UP_BYTES);
 	if (!rc)
 		rc = cu_get(&dev, got, r->weights.at, UP_BYTES);
 	if (!rc) {
@@ -101,13 +104,11 @@ static int scenario(void)
 				 r.scratch.at + 4096, &r.m, &r.x);
 	if (!rc)
 		rc = rig_result(&r);
-	if (r.uploading)
-		cu_upload_drop(&r.up);
+	cu_upload_drop(&r.up);
 	cu_exec_free(&dev, &r.x);
 	cu_code_unload(&dev, &r.m);
 	cu_event_free(&dev, &r.done);
 	cu_pinned_free(&dev, r.out, 4096);
-	cu_host_close(&dev, &r.host);
 	cu_arena_close(&dev, &r.scratch);
 	cu_arena_close(&dev, &r.weights);
 	cu_dev_close(&dev);
@@ -182,7 +183,7 @@ static void check_told(int rc, const char *name)
  * Whether an event is waited for or is there at the first look is the device's
  * matter, so the last few calls are not made in each run.
  */
-#define VARY 5
+#define VARY 8
 static struct {
 	int calls;
 	_Atomic int reached; /* of them, by any_call_fails */

@@ -17,7 +17,6 @@
 #include "cuda.h"
 
 #define WHY	160
-#define PAGE	4096u
 #define SPIN_US 300 /* that the end of a step may be away when we wake up */
 
 /* ------------------------------------------------------- opening, closing */
@@ -194,6 +193,7 @@ static void model_free(struct cu_dev *d, struct backend_model *m)
 {
 	uint32_t i;
 
+	cu_upload_drop(&m->up);
 	for (i = 0; i < CUDA_GRAPHS; i++)
 		cu_exec_free(d, &m->graph[i].exec);
 	cu_event_free(d, &m->done);
@@ -208,6 +208,7 @@ static void model_free(struct cu_dev *d, struct backend_model *m)
 	for (i = 0; i < TAPE_ROPE_N; i++)
 		free(m->inv_freq[i]);
 	free(m->list);
+	free(m->need);
 	cuda_plan_free(&m->plan);
 	weights_free(&m->w);
 	free(m);
@@ -276,35 +277,27 @@ static int be_split(struct backend *be, const struct image *im, uint32_t n_ctx,
 				    layer0, why);
 }
 
-static int upload_run(struct cu_dev *d, const struct backend_model *m,
-		      const struct weights_run *r)
+static int upload(struct cu_dev *d, struct backend_model *m)
 {
-	const uint8_t *object = m->w.object.p;
-	struct cu_upload u;
-	struct cu_host h;
-	uint64_t off = r->off / PAGE * PAGE;
-	int rc;
+	const struct cu_host h = { .what = "weights",
+				   .base = m->w.object.p,
+				   .run = m->w.runs,
+				   .n_runs = m->w.n_runs,
+				   .read_only = true };
 
-	rc = cu_host_open(d, &h, "weights", object + off,
-			  r->off + r->bytes - off, true);
-	if (rc)
-		return rc;
-	rc = cu_upload_start(&u, d, m->weights.at + r->at, &h, r->off - off,
-			     r->bytes);
-	if (!rc)
-		rc = cu_upload_end(&u);
-	cu_host_close(d, &h);
-	return rc;
+	return cu_upload_start(&m->up, d, m->weights.at, &h);
 }
 
-static int upload(struct cu_dev *d, const struct backend_model *m)
+/* What is still to come, and what is to be given back when all has, is the
+ * engine's from here on. */
+static void hand_up(struct backend_model *m)
 {
-	uint32_t i;
-	int rc = 0;
-
-	for (i = 0; i < m->w.n_runs && !rc; i++)
-		rc = upload_run(d, m, &m->w.runs[i]);
-	return rc;
+	weights_move(&m->w, m->weights.at);
+	m->up.d = &m->be->dev;
+	if (m->up.done < m->up.bytes)
+		return;
+	cu_upload_drop(&m->up);
+	object_unmap(&m->w.object);
 }
 
 /* Is there a kernel for all that can come? */
@@ -383,6 +376,7 @@ static int load_host(struct backend_model *m, const struct image *im,
 		     char why[160])
 {
 	uint32_t i;
+	size_t n;
 	int ret;
 
 	ret = weights_map(&m->w, im, tape, object, bytes, why);
@@ -392,9 +386,10 @@ static int load_host(struct backend_model *m, const struct image *im,
 	if (ret)
 		return ret;
 	snprintf(why, WHY, "no memory for the model's tables");
-	m->list = calloc((size_t)m->plan.tape.n_ops * CUDA_LIST,
-			 sizeof(*m->list));
-	if (!m->list)
+	n = (size_t)m->plan.tape.n_ops * CUDA_LIST;
+	m->list = calloc(n, sizeof(*m->list));
+	m->need = calloc(n, sizeof(*m->need));
+	if (!m->list || !m->need)
 		return -ENOMEM;
 	for (i = 0; i < TAPE_ROPE_N; i++) {
 		m->inv_freq[i] =
@@ -437,13 +432,13 @@ static int be_load(struct backend *be, const struct image *im,
 	}
 	if (ret)
 		model_free(&be->up, m);
+	else
+		hand_up(m);
 	hand_over(be);
 	pthread_mutex_unlock(&be->loading);
-	if (ret)
-		return ret;
-	weights_move(&m->w, m->weights.at);
-	*out = m;
-	return 0;
+	if (!ret)
+		*out = m;
+	return ret;
 }
 
 static void be_info(const struct backend_model *m, struct backend_info *info)

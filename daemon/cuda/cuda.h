@@ -196,6 +196,9 @@ struct backend {
  * @n_rope_pos: positions whose rows are up
  * @kv_left: bytes that were free for a cache when it had been loaded
  * @list:    launches of a step, room for CUDA_LIST an op of the tape
+ * @need:    bytes of the weights, from their start, that have to be there
+ *           before each of these
+ * @up:      weights on their way up, or that there was memory registered for
  */
 struct backend_model {
 	struct backend *be;
@@ -218,6 +221,8 @@ struct backend_model {
 	uint32_t n_blocks;
 	struct cu_event *done;
 	struct cu_launch *list;
+	uint64_t *need;
+	struct cu_upload up;
 	struct cuda_graph graph[CUDA_GRAPHS];
 	uint64_t n_steps;
 	uint64_t n_captured;
@@ -228,7 +233,8 @@ struct backend_model {
 /* backend.c: of a device, what launches depend on. */
 struct cu_chip cuda_chip(const struct cu_dev *d);
 
-/* list.c: the launches of a step. Their number, or -ENOTSUP. */
+/* list.c: the launches of a step, and in @m->need what each of them needs.
+ * Their number, or -ENOTSUP. */
 int cuda_list(const struct backend_model *m, const struct cuda_key *key,
 	      uint32_t n_pieces, struct cu_launch *out);
 

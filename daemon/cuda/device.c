@@ -367,6 +367,8 @@ int cu_dev_open(struct cu_dev *d, const struct backend_conf *conf,
 
 	memset(d, 0, sizeof(*d));
 	d->conf = *conf;
+	d->piece_bytes = CU_UPLOAD_PIECE;
+	d->pin_bytes = CU_REGISTER_PIECE;
 	rc = cu_driver_open(&d->drv, lib, d->why);
 	if (!rc)
 		rc = choose(d, which);

@@ -20,6 +20,8 @@
 #define CU_UPLOAD_PIECE	  ((uint64_t)16 << 20) /* of an upload */
 #define CU_REGISTER_PIECE ((uint64_t)1 << 30)  /* of host memory, at a time */
 
+struct weights_run;
+
 /**
  * struct cu_id - a device, before it is opened
  * @dev:  CUDA's number of it
@@ -51,6 +53,7 @@ struct cu_bytes {
  *            a multiprocessor has
  * @vram_bytes: all of it
  * @granule:  what device memory is mapped in
+ * @piece_bytes, @pin_bytes: that are copied, and registered, in one go
  * @vmm, @registers, @read_only: addresses can be reserved before there is
  *            memory; host memory be registered, and also what is mapped
  *            read-only
@@ -58,7 +61,7 @@ struct cu_bytes {
  * @compute:  stream of higher priority
  * @copy:     stream for uploads
  * @bytes:    mapped on the device by kind; @total: by all of them
- * @pinned:   bytes of cu_pinned_new() and of uploads' buffers
+ * @pinned:   bytes of cu_pinned_new(), uploads' buffers among them
  * @lost:     the context is gone: nothing will work but cu_dev_close()
  * @why:      of the last failure
  */
@@ -72,6 +75,8 @@ struct cu_dev {
 	uint64_t l2_bytes;
 	uint64_t vram_bytes;
 	uint64_t granule;
+	uint64_t piece_bytes;
+	uint64_t pin_bytes;
 	bool vmm;
 	bool registers;
 	bool read_only;
@@ -195,65 +200,80 @@ void cu_pinned_free(struct cu_dev *d, void *p, uint64_t bytes);
 /* ------------------------------------------------------------- upload.c */
 
 /**
- * struct cu_host - host memory to upload from, registered as far as can be
- * @registered: bytes from its start that the device copies by itself; what is
- *              behind them goes through two pinned buffers
- * @pinned_read_only: how they are registered
+ * struct cu_host - host memory to upload
+ * @what:  for the log, which is told once how it went
+ * @base:  a whole page's address
+ * @run:   what of it, in this order
+ * @read_only: it is mapped so
  */
 struct cu_host {
+	const char *what;
 	const uint8_t *base;
-	uint64_t bytes;
-	uint64_t registered;
-	bool pinned_read_only;
+	const struct weights_run *run;
+	uint32_t n_runs;
+	bool read_only;
 };
 
 /**
- * cu_host_open() - register a mapping, in pieces of CU_REGISTER_PIECE
- * @what:      for the log, which is told once how it went
- * @read_only: it is mapped so
- *
- * Registered read-only if it is mapped so and the device can; else writable;
- * what cannot be registered is uploaded through buffers. Beats after each piece.
- */
-int cu_host_open(struct cu_dev *d, struct cu_host *h, const char *what,
-		 const void *base, uint64_t bytes, bool read_only);
-void cu_host_close(struct cu_dev *d, struct cu_host *h);
-
-/**
  * struct cu_upload - copies under way on the copy stream
- * @queued: bytes that are on their way, from the start
- * @done:   bytes that are known to have arrived
+ * @d:       a handle of the thread that goes on with it: another one may, when
+ *           cu_upload_start() has returned, with its own
+ * @base:    the host memory, which stays mapped; NULL: there is no upload
+ * @dst:     where the runs come to lie, one after the other
+ * @bytes:   of all runs; of these, from the start:
+ * @queued:  on their way
+ * @done:    known to have arrived
+ * @ordered: what is put on the other stream comes after their arrival
+ * @copy:    copies, each up to byte @end; the first @n_done of them are done
+ * @pin:     what is registered
+ * @failed:  its events say nothing
  */
 struct cu_upload {
 	struct cu_dev *d;
-	const struct cu_host *host;
+	const uint8_t *base;
 	uint64_t dst;
-	uint64_t off;
 	uint64_t bytes;
 	uint64_t queued;
 	uint64_t done;
-	uint32_t n_events;
-	uint32_t n_max;
-	struct cu_event **event; /* of each piece */
+	uint64_t ordered;
+	uint32_t n_copies;
+	uint32_t n_done;
+	uint32_t n_pins;
+	bool failed;
+	struct cu_copy {
+		struct cu_event *arrived;
+		uint64_t end;
+	} * copy;
+	struct cu_pin {
+		void *p;
+	} * pin;
 	void *buffer[2];
 };
 
 /**
- * cu_upload_start() - begin to copy @bytes at @off of @h to @dst
- * Returns when all pieces of registered memory are queued; others are copied
- * as far as cu_upload_order() and cu_upload_end() are asked for them.
+ * cu_upload_start() - register host memory and have it copied to @dst
+ *
+ * What is registered is on its way, a piece while the next one is registered:
+ * read-only if it is mapped so and the device can, else writable. What cannot
+ * be registered goes through two buffers, and then all has arrived when this
+ * returns. With a beat for each piece. On failure nothing is left of @u.
  */
 int cu_upload_start(struct cu_upload *u, struct cu_dev *d, uint64_t dst,
-		    const struct cu_host *h, uint64_t off, uint64_t bytes);
+		    const struct cu_host *h);
 
-/* What is put on @s from now on comes after the first @upto bytes are there. */
+/* What is put on @s, always the same stream, from now on comes after the first
+ * @upto bytes. Return: 1 if a wait was put there, 0 if none was needed. */
 int cu_upload_order(struct cu_upload *u, uint64_t upto, struct cu_stream *s);
 
-/* Wait for all of it, with a beat for each piece. Then, or after a failure,
- * nothing is left of @u. */
-int cu_upload_end(struct cu_upload *u);
+/* Find what has arrived; or wait for the first @upto bytes, with a beat for each
+ * copy. */
+int cu_upload_poll(struct cu_upload *u);
+int cu_upload_wait(struct cu_upload *u, uint64_t upto);
 
-/* Leave it, as after a failure elsewhere; waits for what is queued. */
+/* Give one registration back when all has arrived. False: there is none. */
+bool cu_upload_unpin(struct cu_upload *u);
+
+/* All that is left of it, if anything; waits for what is on its way. */
 void cu_upload_drop(struct cu_upload *u);
 
 /* Small things, in the caller's time: on the copy stream, and waited for. */

@@ -17,6 +17,7 @@
 /**
  * struct lister - a list in the making
  * @rows: that ops have from here on; @exact: so many of them must be, the first
+ * @need: bytes of the weights that have been named, from their start
  */
 struct lister {
 	const struct backend_model *m;
@@ -25,6 +26,7 @@ struct lister {
 	uint32_t n_pieces;
 	uint32_t rows;
 	uint32_t exact;
+	uint64_t need;
 	struct cu_launch *out;
 	int n;
 	int err;
@@ -54,9 +56,30 @@ static float *floats(const struct lister *s, uint32_t r)
 	return s->p->reg[r] == CUDA_NOWHERE ? NULL : reg(s, r);
 }
 
-static const float *vec(const struct lister *s, uint32_t tensor)
+static void use(struct lister *s, uint32_t tensor)
 {
-	return tensor == TAPE_NONE ? NULL : s->m->w.vec[tensor];
+	uint64_t end = s->m->w.end[tensor];
+
+	if (end > s->need)
+		s->need = end;
+}
+
+static const float *vec(struct lister *s, uint32_t tensor)
+{
+	if (tensor == TAPE_NONE)
+		return NULL;
+	use(s, tensor);
+	return s->m->w.vec[tensor];
+}
+
+static struct cu_mat mat(struct lister *s, uint32_t tensor)
+{
+	const struct mat *w = &s->m->w.mat[tensor];
+
+	use(s, tensor);
+	return (struct cu_mat){
+		.data = w->data, .rows = w->rows, .cols = w->cols, .fmt = w->fmt
+	};
 }
 
 static void *context(const struct lister *s, uint64_t off)
@@ -78,8 +101,8 @@ static void take(struct lister *s, int n)
 {
 	if (n < 0)
 		s->err = n;
-	else
-		s->n += n;
+	while (n-- > 0)
+		s->m->need[s->n++] = s->need;
 }
 
 static bool few(const struct lister *s)
@@ -113,7 +136,7 @@ struct input {
 	const struct tape_op *norm;
 };
 
-static void set_input(const struct lister *s, const struct input *in,
+static void set_input(struct lister *s, const struct input *in,
 		      enum product kind, struct cu_mul *mul)
 {
 	mul->n = s->rows;
@@ -132,22 +155,17 @@ static void set_input(const struct lister *s, const struct input *in,
 }
 
 /* Those of @o's products that are of a kind. */
-static void group(const struct lister *s, const struct tape_op *o,
+static void group(struct lister *s, const struct tape_op *o,
 		  const struct input *in, enum product kind, struct cu_mul *mul)
 {
-	const struct mat *w;
 	uint32_t i, k;
 
 	memset(mul, 0, sizeof(*mul));
 	for (i = 0; i < o->n; i++) {
-		w = &s->m->w.mat[o->w[i]];
-		if (product_of(s, o, w) != kind)
+		if (product_of(s, o, &s->m->w.mat[o->w[i]]) != kind)
 			continue;
 		k = mul->n_mats++;
-		mul->m[k] = (struct cu_mat){ .data = w->data,
-					     .rows = w->rows,
-					     .cols = w->cols,
-					     .fmt = w->fmt };
+		mul->m[k] = mat(s, o->w[i]);
 		mul->bias[k] = vec(s, o->b[i]);
 		mul->out[k] = reg(s, o->dst[i]);
 	}
@@ -231,7 +249,7 @@ static uint32_t products(struct lister *s, uint32_t i, const struct input *in)
 }
 
 /* Can the products of @o norm their input themselves? */
-static bool fits(const struct lister *s, const struct tape_op *o,
+static bool fits(struct lister *s, const struct tape_op *o,
 		 const struct input *in)
 {
 	struct cu_mul mul;
@@ -307,8 +325,7 @@ static struct cu_kv cache(const struct lister *s, const struct tape_op *o)
 	};
 }
 
-static struct cu_rope_kv rotation(const struct lister *s,
-				  const struct tape_op *o)
+static struct cu_rope_kv rotation(struct lister *s, const struct tape_op *o)
 {
 	const struct image_hparams *hp = &s->p->hp;
 
@@ -384,12 +401,8 @@ static uint32_t rope_kv(struct lister *s, uint32_t i)
 
 static void embed(struct lister *s, const struct tape_op *o)
 {
-	const struct mat *w = &s->m->w.mat[o->w[0]];
 	struct cu_embed e = {
-		.m = { .data = w->data,
-		       .rows = w->rows,
-		       .cols = w->cols,
-		       .fmt = w->fmt },
+		.m = mat(s, o->w[0]),
 		.tokens = input(s, s->m->ctx.tokens),
 		.out = reg(s, o->dst[0]),
 		.scale = o->f[0],
@@ -565,7 +578,8 @@ int cuda_list(const struct backend_model *m, const struct cuda_key *key,
 	}
 	if (!s.err && i && s.rows && s.p->tape.ops[i - 1].kind == TAPE_LOGITS)
 		top(&s);
-	if (!s.err && key->n <= CU_FEW)
+	/* What has not come yet is not asked for. */
+	if (!s.err && key->n <= CU_FEW && m->up.done == m->up.bytes)
 		look_ahead(out, s.n, m->be->ahead);
 	return s.err ? s.err : s.n;
 }

@@ -5,9 +5,10 @@
  * a row of logits only does if it is asked for.
  *
  * A step of few tokens, all exact, is a graph, captured the first time that so
- * many come: what differs from one to the next is in the input. Whatever fails
- * here leaves the device in no state that is known, so all of it is -ENODEV: the
- * process must start again.
+ * many come: what differs from one to the next is in the input. While weights
+ * are still coming up it is none, and each launch waits for what it reads of
+ * them. Whatever fails here leaves the device in no state that is known, so all
+ * of it is -ENODEV: the process must start again.
  */
 #include <errno.h>
 #include <string.h>
@@ -169,6 +170,18 @@ static int launch(struct backend_model *m, struct cu_launch *l)
 	return cu_run(d, &run, d->compute, params);
 }
 
+/* Once what it reads of the weights is there. */
+static int launch_after(struct backend_model *m, int i)
+{
+	struct cu_launch *l = &m->list[i];
+	int rc = cu_upload_order(&m->up, m->need[i], m->be->dev.compute);
+
+	/* What is in front of it is a copy, which triggers nothing. */
+	if (rc > 0)
+		l->pdl = 0;
+	return rc < 0 ? rc : launch(m, l);
+}
+
 static int get(struct backend_model *m, uint64_t from, uint64_t bytes,
 	       float *to)
 {
@@ -205,7 +218,7 @@ static int submit(struct backend_model *m, const struct cuda_key *key,
 	/* Nothing in front of it but a copy. */
 	m->list[0].pdl = 0;
 	for (i = 0; i < n && !rc; i++)
-		rc = launch(m, &m->list[i]);
+		rc = launch_after(m, i);
 	if (!rc)
 		rc = get(m, m->plan.top, key->n_logits * m->plan.short_bytes,
 			 m->out);
@@ -247,6 +260,24 @@ static void took(struct cuda_graph *g, uint64_t ns)
 		g->usual_ns += g->usual_ns / 64;
 }
 
+/*
+ * When all weights have come, the host memory that they came from is given back,
+ * a part in each step, while the device computes. Not while another model comes:
+ * the driver may wait for that.
+ */
+static bool give_back(struct backend_model *m)
+{
+	struct cu_dev *d = &m->be->dev;
+
+	if (!m->up.base || m->up.done < m->up.bytes ||
+	    d->drv.cuStreamQuery(d->copy))
+		return false;
+	if (!cu_upload_unpin(&m->up) &&
+	    !object_unmap_some(&m->w.object, d->pin_bytes))
+		cu_upload_drop(&m->up);
+	return true;
+}
+
 /* The graph for @key, or the place where it is to be. */
 static struct cuda_graph *find(struct backend_model *m,
 			       const struct cuda_key *key)
@@ -269,6 +300,7 @@ static int replay(struct backend_model *m, const struct cuda_key *key)
 	struct cu_dev *d = &m->be->dev;
 	struct cuda_graph *g = find(m, key);
 	uint64_t start;
+	bool longer;
 	int rc;
 
 	g->used = m->n_steps;
@@ -286,9 +318,11 @@ static int replay(struct backend_model *m, const struct cuda_key *key)
 		key->n);
 	if (rc)
 		return rc;
+	longer = give_back(m);
 	doze(g, start);
 	rc = settle(m, "a step");
-	took(g, now_ns() - start);
+	if (!longer)
+		took(g, now_ns() - start);
 	return rc;
 }
 
@@ -336,6 +370,7 @@ static int run(struct backend_model *m, const struct batch *b)
 				.n_logits = b->n_logits };
 	struct cu_dev *d = &m->be->dev;
 	struct filled f;
+	bool few;
 	int rc = 0;
 
 	fill(m, b, &f);
@@ -351,13 +386,22 @@ static int run(struct backend_model *m, const struct batch *b)
 		rc = put_x(m, b);
 	if (rc)
 		return rc;
+	rc = cu_upload_poll(&m->up);
+	if (rc)
+		return rc;
 	key.spans = (f.n_pos + VEC_ATTN_SPAN - 1) / VEC_ATTN_SPAN;
-	if (key.n <= CU_FEW && key.n_out <= CU_FEW && key.n_exact == key.n) {
+	few = key.n <= CU_FEW && key.n_out <= CU_FEW && key.n_exact == key.n;
+	if (few)
 		key.spans = round_spans(m, key.spans);
+	if (few && m->up.done == m->up.bytes)
 		return replay(m, &key);
-	}
 	rc = submit(m, &key, f.n_pieces);
-	return rc ? rc : settle(m, "a step");
+	if (!rc)
+		rc = cu_upload_wait(&m->up, m->up.ordered);
+	if (rc)
+		return rc;
+	give_back(m);
+	return settle(m, "a step");
 }
 
 int cuda_step(struct backend_model *m, struct batch *b)
