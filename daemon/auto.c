@@ -18,6 +18,8 @@
 #include "log.h"
 #include "weights.h"
 
+#define GPU_TRIES 2 /* to get memory there that others take, too */
+
 struct on {
 	const struct backend_ops *ops;
 	struct backend *be; /* NULL: it is not there */
@@ -153,8 +155,10 @@ static uint32_t first_on_gpu(const struct backend *be, const struct image *im,
 static int load_split(struct backend *be, struct backend_model *m,
 		      const struct source *src, uint32_t layer0, uint32_t n_ctx)
 {
-	struct backend_part first = { 0, layer0, n_ctx };
-	struct backend_part last = { layer0, m->n_layer, n_ctx };
+	struct backend_part first = { .layer1 = layer0, .n_ctx = n_ctx };
+	struct backend_part last = { .layer0 = layer0,
+				     .layer1 = m->n_layer,
+				     .n_ctx = n_ctx };
 	int err = 0;
 
 	if (layer0) {
@@ -180,15 +184,15 @@ static int load_split(struct backend *be, struct backend_model *m,
 }
 
 static int load(struct backend *be, struct backend_model *m,
-		const struct source *src, uint32_t n_ctx)
+		const struct source *src, uint32_t n_ctx, uint32_t n_tries)
 {
 	uint32_t n = m->n_layer, layer0 = n;
-	int err = -ENODEV;
+	int err = be->gpu.be ? -ENOMEM : -ENODEV;
 
-	if (be->gpu.be) {
+	if (n_tries >= GPU_TRIES)
+		snprintf(src->why, 160, "others take its memory");
+	else if (be->gpu.be)
 		layer0 = first_on_gpu(be, src->im, n_ctx, src->why);
-		err = -ENOMEM;
-	}
 	if (layer0 < n)
 		err = load_split(be, m, src, layer0, n_ctx);
 	if (!err && layer0)
@@ -222,7 +226,8 @@ static int auto_load(struct backend *be, const struct image *im,
 		return -ENOMEM;
 	}
 	m->n_layer = im->h->hp.n_layer;
-	err = load(be, m, &src, part ? part->n_ctx : 0);
+	err = load(be, m, &src, part ? part->n_ctx : 0,
+		   part ? part->n_tries : 0);
 	if (err)
 		auto_unload(be, m);
 	else

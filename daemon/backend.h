@@ -76,11 +76,13 @@ static inline void backend_beat(const struct backend_conf *conf)
  * [@layer0, @layer1). What is before the first layer goes with it, and what is
  * after the last one with that.
  * @n_ctx: a context there should be room for, 0: whichever
+ * @n_tries: how often it has been loaded for kv_alloc() to say -EAGAIN
  */
 struct backend_part {
 	uint32_t layer0;
 	uint32_t layer1;
 	uint32_t n_ctx;
+	uint32_t n_tries;
 };
 
 /**
@@ -214,7 +216,8 @@ struct batch {
  *            stepped it last
  * @info:     sizes of a loaded model
  * @kv_alloc: give the model @n_blocks blocks (once, before the first step);
- *            -ENODEV: likewise
+ *            -ENODEV: likewise; -EAGAIN: memory that info() counts on is
+ *            another's now, and loading the model again will count anew
  * @step:     compute one batch, synchronously. -EIO or other -errno: the whole
  *            step failed; -ENODEV: and so will all others, for the device is
  *            gone. Non-finite logits are the engine's to notice.

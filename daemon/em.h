@@ -26,7 +26,8 @@ struct em_session {
  * struct em_model - a model of the pool that the engine has, or is to get
  * @load:   id 0: free
  * @thread: maps it; @fd, @im, @m, @err and @why are its own until @done
- * @fd:     image and object, till they are mapped
+ * @fd:     image and object, if @has_fds: till nothing needs to be loaded again
+ * @n_tries: how often it was loaded for nothing
  * @watched: somebody looks whether it hangs
  * @unload: drop it when the thread is through
  */
@@ -37,11 +38,13 @@ struct em_model {
 	struct backend_model *m;
 	pthread_t thread;
 	int fd[2];
+	bool has_fds;
 	bool loading;
 	bool watched;
 	bool unload;
 	_Atomic int done;
 	int err;
+	uint32_t n_tries;
 	uint64_t t_start;
 	char why[160];
 };

@@ -3,7 +3,8 @@
  * em_model.c - models of the pool come to the engine and leave it.
  *
  * A thread a model looks at its image and maps its weights, so that nobody
- * else's answer waits for pages; no file is read here.
+ * else's answer waits for pages; no file is read here. When a device's memory
+ * has gone to others until the cache is to have it, all of that is done again.
  */
 #include <errno.h>
 #include <poll.h>
@@ -16,6 +17,8 @@
 #include "em.h"
 #include "log.h"
 
+#define TRIES 3
+
 /* For all of its models: an engine after us tries again. */
 static void device_lost(const char *why)
 {
@@ -27,7 +30,8 @@ static void *attach(void *arg)
 {
 	struct em_model *md = arg;
 	struct em *em = md->em;
-	struct backend_part all = { .n_ctx = md->load.n_ctx };
+	struct backend_part all = { .n_ctx = md->load.n_ctx,
+				    .n_tries = md->n_tries };
 	uint64_t one = 1;
 
 	prctl(PR_SET_NAME, "hearthd-attach");
@@ -39,22 +43,57 @@ static void *attach(void *arg)
 		if (md->err == -ENODEV)
 			device_lost(md->why);
 	}
-	close(md->fd[0]);
-	close(md->fd[1]);
 	atomic_store(&md->done, 1);
 	if (write(em->loaded.fd, &one, sizeof(one)) < 0)
 		log_warn(errno, "attach: cannot be reported");
 	return NULL;
 }
 
-static void model_free(struct em_model *md)
+static void fds_close(struct em_model *md)
+{
+	if (md->has_fds) {
+		close(md->fd[0]);
+		close(md->fd[1]);
+	}
+	md->has_fds = false;
+}
+
+/* Weights may be on their way, and a driver hang. */
+static void unload(struct em_model *md)
 {
 	struct em *em = md->em;
 
+	if (md->m && md->watched)
+		engine_attaching(em->engine, true);
 	if (md->m)
 		em->ops->unload(em->be, md->m);
+	if (md->m && md->watched)
+		engine_attaching(em->engine, false);
+	md->m = NULL;
 	image_close(&md->im);
+}
+
+static void model_free(struct em_model *md)
+{
+	unload(md);
+	fds_close(md);
 	memset(md, 0, sizeof(*md));
+}
+
+/* Return: 0 or an errno. */
+static int attach_begin(struct em_model *md)
+{
+	struct em *em = md->em;
+	int err;
+
+	atomic_store(&md->done, 0);
+	err = pthread_create(&md->thread, NULL, attach, md);
+	md->loading = !err;
+	/* A driver may hang; a mapping beats for nobody. */
+	md->watched = !err && atomic_load(&em->stats->device);
+	if (md->watched)
+		engine_attaching(em->engine, true);
+	return err;
 }
 
 static void say_state(struct em *em, uint64_t id, enum wire_model_state state,
@@ -106,10 +145,22 @@ static void model_ready(struct em_model *md)
 			       &st.kv_bytes, md->why);
 	if (err == -ENODEV)
 		device_lost(md->why);
+	if (err == -EAGAIN) {
+		err = -ENOMEM;
+		if (++md->n_tries < TRIES) {
+			log_warnx("model: others have taken its memory, it is "
+				  "loaded again");
+			unload(md);
+			err = -attach_begin(md);
+			if (!err)
+				return;
+		}
+	}
 	if (err) {
 		model_failed(md, err);
 		return;
 	}
+	fds_close(md);
 	em->ops->info(md->m, &info);
 	st.weight_bytes = info.weight_bytes;
 	st.n_ctx_train = md->im.h->hp.n_ctx_train;
@@ -182,13 +233,9 @@ void em_model_load(struct em *em, const struct proc_load *l, const int fds[2])
 		md->load = *l;
 		md->fd[0] = fds[0];
 		md->fd[1] = fds[1];
+		md->has_fds = true;
 		md->t_start = loop_now();
-		err = pthread_create(&md->thread, NULL, attach, md);
-		md->loading = !err;
-		/* A driver may hang; a mapping beats for nobody. */
-		md->watched = !err && atomic_load(&em->stats->device);
-		if (md->watched)
-			engine_attaching(em->engine, true);
+		err = attach_begin(md);
 	}
 	if (!err)
 		return;

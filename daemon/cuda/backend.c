@@ -481,7 +481,7 @@ static int be_kv_alloc(struct backend_model *m, uint32_t n_blocks)
 		rc = clear(d, m->context.at, m->ctx.bytes);
 	if (rc) {
 		log_warnx("cuda: %s", d->why);
-		return d->lost ? -ENODEV : rc;
+		return d->lost ? -ENODEV : -EAGAIN;
 	}
 	m->n_blocks = n_blocks;
 	return 0;

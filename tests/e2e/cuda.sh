@@ -170,6 +170,34 @@ logged "layers 1 to $((3 - n)) of 3 on the CPU" ||
 stop
 unset CUDASIM_MEM
 
+# others take the memory that a cache was to have: it is loaded again, by what
+# is free then ...
+given "taken once" "cuMemCreate#4:OUT_OF_MEMORY" 'it is loaded again' -o backend=auto
+if logged 'on the CPU'; then fail "taken once: on the CPU"; fi
+given "taken twice" "cuMemCreate#4:OUT_OF_MEMORY,cuMemCreate#8:OUT_OF_MEMORY" \
+	'on the CPU, not on the GPU (others take its memory)' -o backend=auto
+# ... with less of a context, which is said, or none if one was asked for
+"$O/tests/t_mkgguf" "$t/deep.gguf" --type Q8_0 --ctx 8192 --layers 4 --embd 64 \
+	--ff 64 --heads 4 --kv-heads 4 --head-dim 128
+chmod 644 "$t/deep.gguf"
+export CUDASIM_MEM=$((900 << 20))
+PLAN="cuMemCreate#3:taken=$((700 << 20))" gpu -o backend=cuda
+ask deep 2 >/dev/null || fail "taken: $(cat "$t/err")"
+logged 'it is loaded again' || fail "taken: the log does not say so"
+n=$("$O/hearth" ps --json | sed -n 's/.*"n_ctx": *\([0-9]*\).*/\1/p')
+if [ "${n:-0}" -lt 32 ] || [ "$n" -ge 8192 ]; then
+	fail "taken: a context of '$n'"
+fi
+stop
+PLAN="cuMemCreate#3:taken=$((700 << 20))" gpu -o backend=cuda
+! "$O/hearth" load --ctx 8192 "$t/deep.gguf" 2>"$t/err" ||
+	fail "taken: more of a context than there is room for"
+grep -q 'context needs [0-9]* bytes, [0-9]* are free' "$t/err" ||
+	fail "taken, a context asked for: $(cat "$t/err")"
+engine=$(child_pid)
+stop
+unset CUDASIM_MEM
+
 # lost in every engine's fourth step, so that the third does without
 given "lost" "cuGraphLaunch#4:lost" 'going on with the CPU' \
 	-o backend=auto -o watchdog-ms=60000
