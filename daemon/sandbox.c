@@ -165,24 +165,45 @@ struct ruleset {
 #define FS_FILE	 (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE)
 #define FS_IOCTL (1ull << 15)
 
+static int add_rule(int ruleset, int fd, uint64_t file, uint64_t dir)
+{
+	struct landlock_path_beneath_attr rule = { .parent_fd = fd };
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	rule.allowed_access = S_ISDIR(st.st_mode) ? file | dir : file;
+	return syscall(SYS_landlock_add_rule, ruleset,
+		       LANDLOCK_RULE_PATH_BENEATH, &rule, 0)
+		       ? -errno
+		       : 0;
+}
+
 /* What is not there is not needed. */
 static int allow(int ruleset, const char *path, uint64_t file, uint64_t dir)
 {
-	struct landlock_path_beneath_attr rule = { 0 };
-	struct stat st;
-	int err = 0;
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	int err;
 
-	rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
-	if (rule.parent_fd < 0)
+	if (fd < 0)
 		return 0;
-	if (fstat(rule.parent_fd, &st))
-		err = -errno;
-	rule.allowed_access = S_ISDIR(st.st_mode) ? file | dir : file;
-	if (!err && syscall(SYS_landlock_add_rule, ruleset,
-			    LANDLOCK_RULE_PATH_BENEATH, &rule, 0))
-		err = -errno;
-	close(rule.parent_fd);
+	err = add_rule(ruleset, fd, file, dir);
+	close(fd);
 	return err;
+}
+
+/*
+ * The driver names its threads by writing to /proc/self/task/TID/comm, and a
+ * thread that cannot is an error of cuInit() since 570. Other files there are
+ * root's, as we are not dumpable. A rule is an inode's, and procfs makes a new
+ * one when nobody has the old one: the descriptor stays open.
+ */
+static int allow_names(int ruleset)
+{
+	int fd = open("/proc/self/task", O_PATH | O_CLOEXEC);
+
+	return fd < 0 ? 0
+		      : add_rule(ruleset, fd, LANDLOCK_ACCESS_FS_WRITE_FILE, 0);
 }
 
 /* Each directory of a list with colons. */
@@ -216,6 +237,8 @@ static int allow_gpu(int ruleset, uint64_t known)
 	int err;
 
 	err = allow_list(ruleset, places);
+	if (!err)
+		err = allow_names(ruleset);
 	if (!err)
 		err = allow_list(ruleset, getenv("LD_LIBRARY_PATH"));
 	if (glob("/dev/nvidia*", 0, NULL, &g))
@@ -522,6 +545,8 @@ static const struct {
 } forbidden[] = {
 	FORBIDDEN(openat, AT_FDCWD, P("/etc/passwd"), O_RDONLY),
 	MOSTLY(openat, AT_FDCWD, P("/proc/self/maps"), O_RDONLY),
+	FORBIDDEN(openat, AT_FDCWD, P("/proc/self/oom_score_adj"), O_WRONLY),
+	FORBIDDEN(openat, AT_FDCWD, P("/proc/thread-self/oom_score_adj"), O_WRONLY),
 	FORBIDDEN(openat, AT_FDCWD, P("/tmp/hearth-escape"), O_CREAT | O_RDWR, 0600),
 	FORBIDDEN(openat, AT_FDCWD, P("/dev/null"), O_RDWR),
 	FORBIDDEN(openat2, AT_FDCWD, P("/"), 0, 24),

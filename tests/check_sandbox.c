@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +134,55 @@ START_TEST(working)
 }
 END_TEST
 
+static void *sleeper(void *arg)
+{
+	atomic_store((_Atomic int *)arg, gettid());
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* What the driver of a GPU does: it names its threads, and reads of devices. */
+static int driver(enum sandbox_kind kind)
+{
+	_Atomic int tid = 0;
+	char path[64], name[16] = "";
+	pthread_t t;
+	int fd, i;
+
+	(void)kind;
+	for (i = 0; i < 3; i++) {
+		atomic_store(&tid, 0);
+		if (pthread_create(&t, NULL, sleeper, &tid))
+			return 1;
+		while (!atomic_load(&tid))
+			sched_yield();
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/comm", getpid(),
+			 tid);
+		fd = open(path, O_WRONLY);
+		if (fd < 0 || write(fd, "cuda-EvtHandlr", 14) != 14)
+			return 2;
+		close(fd);
+		fd = open(path, O_RDONLY);
+		if (fd < 0 || read(fd, name, 15) != 15 ||
+		    memcmp(name, "cuda-EvtHandlr\n", 15))
+			return 3;
+		close(fd);
+	}
+	fd = open("/proc/devices", O_RDONLY);
+	if (fd < 0)
+		return 4;
+	close(fd);
+	fd = memfd_create("x", MFD_CLOEXEC);
+	return fd < 0 ? 5 : 0;
+}
+
+START_TEST(of_a_driver)
+{
+	ck_assert_int_eq(inside(SANDBOX_GPU, driver), 0);
+}
+END_TEST
+
 /* More memory than parse-bytes: refused, not given. */
 static int greedy(enum sandbox_kind kind)
 {
@@ -161,6 +212,7 @@ int main(void)
 	tcase_add_loop_test(t, forbidden, 0, 4);
 	tcase_add_loop_test(t, user, 0, 4);
 	tcase_add_loop_test(t, working, 0, 4);
+	tcase_add_test(t, of_a_driver);
 	tcase_add_test(t, memory);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
