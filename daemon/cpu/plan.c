@@ -211,7 +211,6 @@ static void carve_all(struct backend_model *m, const struct needs *need,
 	for (i = 0; i < TAPE_ROPE_N; i++) {
 		if (!need->rope[i])
 			continue;
-		m->inv_freq[i] = carve(c, m->hp.n_rope / 2 * sizeof(double));
 		m->rope_cos[i] = carve(c, rope_bytes);
 		m->rope_sin[i] = carve(c, rope_bytes);
 	}
@@ -264,15 +263,21 @@ static size_t tmp_need(const struct backend_model *m)
 	return (n + 31) & ~(size_t)15;
 }
 
-static void fill_freqs(struct backend_model *m, const struct tape *tape,
-		       const bool *rope)
+/* Not in the scratch memory: no page of that is touched before the first step. */
+static int make_freqs(struct backend_model *m, const struct tape *tape,
+		      const bool *rope)
 {
 	uint32_t i;
 
-	for (i = 0; i < TAPE_ROPE_N; i++)
-		if (rope[i])
-			rope_freqs(m->inv_freq[i], tape, i, &m->w,
-				   m->hp.n_rope);
+	for (i = 0; i < TAPE_ROPE_N; i++) {
+		if (!rope[i])
+			continue;
+		m->inv_freq[i] = calloc(m->hp.n_rope / 2 + 1, sizeof(double));
+		if (!m->inv_freq[i])
+			return -ENOMEM;
+		rope_freqs(m->inv_freq[i], tape, i, &m->w, m->hp.n_rope);
+	}
+	return 0;
 }
 
 /* The program, and how much scratch memory its steps take. */
@@ -326,8 +331,7 @@ int plan_build(struct backend_model *m, const struct image *im,
 	madvise(m->scratch, m->scratch_bytes, MADV_HUGEPAGE);
 	c = (struct carver){ .base = m->scratch };
 	carve_all(m, &n, &c);
-	fill_freqs(m, tape, n.rope);
-	return 0;
+	return make_freqs(m, tape, n.rope);
 }
 
 uint32_t plan_threads(const struct backend_conf *conf)
@@ -380,8 +384,12 @@ int backend_cpu_measure(struct backend_info *info, const struct image *im,
 
 void plan_free(struct backend_model *m)
 {
+	uint32_t i;
+
 	if (m->scratch)
 		munmap(m->scratch, m->scratch_bytes);
+	for (i = 0; i < TAPE_ROPE_N; i++)
+		free(m->inv_freq[i]);
 	free(m->ops);
 	free(m->regions);
 }
