@@ -168,8 +168,8 @@ static void refusals(void)
 	WANT(hearth_model_open(h, &none, 0xffff) < 0);
 	WANT(hearth_error(h)[0]);
 	WANT(hearth_model_unload(h, 0xffff, 0) < 0);
-	/* both ways to end one that would run long */
-	rq = request(200);
+	/* both ways to end one that would run long, however late they come */
+	rq = request(2000);
 	WANT(!hearth_submit(h, &rq, &id));
 	WANT(!hearth_cancel(h, id));
 	ev = finish(id);
