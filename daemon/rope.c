@@ -3,13 +3,17 @@
 #include "rope.h"
 
 #include <math.h>
+#include <stdlib.h>
 
-void rope_freqs(double *inv_freq, const struct tape *tape, uint32_t which,
-		const struct weights *w, uint32_t n_rope)
+double *rope_freqs(const struct tape *tape, uint32_t which,
+		   const struct weights *w, uint32_t n_rope)
 {
+	double *inv_freq = calloc(n_rope / 2 + 1, sizeof(*inv_freq));
 	const float *div = NULL;
 	uint32_t k;
 
+	if (!inv_freq)
+		return NULL;
 	if (which == TAPE_ROPE_GLOBAL && tape->rope_freqs != TAPE_NONE)
 		div = w->vec[tape->rope_freqs];
 	for (k = 0; k < n_rope / 2; k++) {
@@ -17,6 +21,7 @@ void rope_freqs(double *inv_freq, const struct tape *tape, uint32_t which,
 		if (div)
 			inv_freq[k] /= (double)div[k];
 	}
+	return inv_freq;
 }
 
 void rope_row(float *cos_row, float *sin_row, const double *inv_freq,

@@ -9,9 +9,10 @@
 
 #include "weights.h"
 
-/* Radians a position of the n_rope / 2 pairs of table @which. */
-void rope_freqs(double *inv_freq, const struct tape *tape, uint32_t which,
-		const struct weights *w, uint32_t n_rope);
+/* Radians a position of the n_rope / 2 pairs of table @which: malloc()ed, the
+ * caller's, or NULL. */
+double *rope_freqs(const struct tape *tape, uint32_t which,
+		   const struct weights *w, uint32_t n_rope);
 
 /* Cosines and sines of position @pos, n_rope of each, as vec_kernels.rope
  * wants them. */

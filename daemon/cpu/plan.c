@@ -272,10 +272,9 @@ static int make_freqs(struct backend_model *m, const struct tape *tape,
 	for (i = 0; i < TAPE_ROPE_N; i++) {
 		if (!rope[i])
 			continue;
-		m->inv_freq[i] = calloc(m->hp.n_rope / 2 + 1, sizeof(double));
+		m->inv_freq[i] = rope_freqs(tape, i, &m->w, m->hp.n_rope);
 		if (!m->inv_freq[i])
 			return -ENOMEM;
-		rope_freqs(m->inv_freq[i], tape, i, &m->w, m->hp.n_rope);
 	}
 	return 0;
 }

@@ -393,11 +393,9 @@ static int load_host(struct backend_model *m, const struct image *im,
 		return -ENOMEM;
 	for (i = 0; i < TAPE_ROPE_N; i++) {
 		m->inv_freq[i] =
-			calloc(m->plan.hp.n_rope / 2 + 1, sizeof(double));
+			rope_freqs(&m->plan.tape, i, &m->w, m->plan.hp.n_rope);
 		if (!m->inv_freq[i])
 			return -ENOMEM;
-		rope_freqs(m->inv_freq[i], &m->plan.tape, i, &m->w,
-			   m->plan.hp.n_rope);
 	}
 	return 0;
 }
