@@ -375,15 +375,21 @@ static const struct weights_run runs[] = {
 #define RUNS_END (runs[1].off + runs[1].bytes)
 #define RUNS_ALL (runs[1].at + runs[1].bytes)
 
+static struct cu_host host(const uint8_t *p, const struct weights_run *run,
+			   uint32_t n, bool read_only)
+{
+	return (struct cu_host){ .what = "pool",
+				 .base = p,
+				 .run = run,
+				 .n_runs = n,
+				 .read_only = read_only };
+}
+
 START_TEST(falls_back)
 {
 	const struct fallback *f = &fallbacks[_i];
 	const uint8_t *p = mapping(RUNS_END, 0, RUNS_END);
-	const struct cu_host h = { .what = "pool",
-				   .base = p,
-				   .run = runs,
-				   .n_runs = 2,
-				   .read_only = f->read_only };
+	const struct cu_host h = host(p, runs, 2, f->read_only);
 	const uint64_t n = RUNS_ALL;
 	struct cu_upload u;
 	struct cu_arena w;
@@ -428,11 +434,7 @@ START_TEST(uploads_in_order)
 	const struct weights_run run = { .bytes = 2 * PIECE + 4096 };
 	const uint64_t n = run.bytes;
 	const uint8_t *p = mapping(n, 0, n);
-	const struct cu_host h = { .what = "pool",
-				   .base = p,
-				   .run = &run,
-				   .n_runs = 1,
-				   .read_only = true };
+	const struct cu_host h = host(p, &run, 1, true);
 	uint64_t before;
 	struct cu_upload u;
 	struct cu_arena w;
@@ -483,11 +485,7 @@ START_TEST(does_not_wait)
 {
 	const struct weights_run run = { .bytes = PINNED + PIECE };
 	const uint8_t *p = mapping(run.bytes, 0, run.bytes);
-	const struct cu_host h = { .what = "pool",
-				   .base = p,
-				   .run = &run,
-				   .n_runs = 1,
-				   .read_only = true };
+	const struct cu_host h = host(p, &run, 1, true);
 	struct cu_upload u;
 	struct cu_arena w;
 
@@ -513,11 +511,7 @@ START_TEST(order_is_needed)
 	const struct weights_run run = { .bytes = PIECE + 4096 };
 	const uint64_t n = run.bytes;
 	const uint8_t *p = mapping(n, 0, 1);
-	const struct cu_host h = { .what = "pool",
-				   .base = p,
-				   .run = &run,
-				   .n_runs = 1,
-				   .read_only = true };
+	const struct cu_host h = host(p, &run, 1, true);
 	struct cu_upload u;
 	struct cu_arena w;
 	uint8_t got;

@@ -441,7 +441,7 @@ void cu_event_free(struct cu_dev *d, struct cu_event **e)
 	*e = NULL;
 }
 
-static uint64_t now_ns(void)
+uint64_t cu_now_ns(void)
 {
 	struct timespec t;
 
@@ -451,13 +451,13 @@ static uint64_t now_ns(void)
 
 int cu_wait(struct cu_dev *d, struct cu_event *e, const char *doing)
 {
-	uint64_t end = now_ns() + (uint64_t)d->conf.spin_us * 1000;
+	uint64_t end = cu_now_ns() + (uint64_t)d->conf.spin_us * 1000;
 	int result;
 
 	do {
 		result = d->drv.cuEventQuery(e);
 		if (result != CU_NOT_READY)
 			return cu_check(d, result, "cuEventQuery", "%s", doing);
-	} while (now_ns() < end);
+	} while (cu_now_ns() < end);
 	return CU(d, cuEventSynchronize(e), "%s", doing);
 }

@@ -231,14 +231,6 @@ static int submit(struct backend_model *m, const struct cuda_key *key,
 
 /* -------------------------------------------------------------- graphs */
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* Sleep through most of a step that began at @start. */
 static void doze(const struct cuda_graph *g, uint64_t start)
 {
@@ -313,7 +305,7 @@ static int replay(struct backend_model *m, const struct cuda_key *key)
 			return rc;
 		m->n_captured++;
 	}
-	start = now_ns();
+	start = cu_now_ns();
 	rc = CU(d, cuGraphLaunch(g->exec, d->compute), "a step of %u tokens",
 		key->n);
 	if (rc)
@@ -322,7 +314,7 @@ static int replay(struct backend_model *m, const struct cuda_key *key)
 	doze(g, start);
 	rc = settle(m, "a step");
 	if (!longer)
-		took(g, now_ns() - start);
+		took(g, cu_now_ns() - start);
 	return rc;
 }
 

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../log.h"
 #include "../weights.h"
@@ -43,14 +42,6 @@ struct filler {
 static uint64_t least(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* ---------------------------------------------------------- registration */
@@ -89,7 +80,7 @@ static int pin(struct filler *f, uint64_t from, uint64_t bytes)
 static int cover(struct filler *f, uint64_t at, uint64_t end)
 {
 	struct cu_dev *d = f->u->d;
-	uint64_t from = at / PAGE * PAGE, start = now_ns(), bytes;
+	uint64_t from = at / PAGE * PAGE, start = cu_now_ns(), bytes;
 	int rc;
 
 	if (at < f->covered || f->ends)
@@ -104,7 +95,7 @@ static int cover(struct filler *f, uint64_t at, uint64_t end)
 		f->flags = 0;
 		rc = pin(f, from, bytes);
 	}
-	f->ns += now_ns() - start;
+	f->ns += cu_now_ns() - start;
 	f->ends = rc;
 	if (rc)
 		snprintf(f->why, sizeof(f->why), "%s", d->why);
