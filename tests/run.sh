@@ -23,6 +23,14 @@ slot() {
 	done
 }
 
+# long_first PATTERN NAME...
+long_first() {
+	local p=$1
+	shift
+	printf '%s\n' "$@" | grep -xE "$p"
+	printf '%s\n' "$@" | grep -vxE "$p"
+}
+
 # unit [PATTERN [BUT]]: told in order
 unit() {
 	local t names=()
@@ -31,8 +39,7 @@ unit() {
 		t=$(basename "$t" .c)
 		[[ ${t#check_} =~ ^(${2:-})$ ]] || names+=("$t")
 	done
-	for t in $(printf '%s\n' "${names[@]}" | grep -xE "$long") \
-		$(printf '%s\n' "${names[@]}" | grep -vxE "$long"); do
+	for t in $(long_first "$long" "${names[@]}"); do
 		slot
 		start "$t" 300 "$O/tests/$t" &
 	done
@@ -53,8 +60,7 @@ e2e() {
 			shared+=("${names[-1]}")
 		fi
 	done
-	for t in $(printf '%s\n' "${shared[@]}" | grep -xE "$long_e2e") \
-		$(printf '%s\n' "${shared[@]}" | grep -vxE "$long_e2e"); do
+	for t in $(long_first "$long_e2e" "${shared[@]}"); do
 		slot
 		start "e2e/$t" 600 bash "tests/e2e/$t.sh" &
 	done
