@@ -11,6 +11,7 @@
 #include <linux/sched/signal.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
+#include <linux/swap.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
 #include <linux/workqueue.h>
@@ -62,6 +63,7 @@ static DEFINE_SPINLOCK(lock);
 static LIST_HEAD(bufs);
 static u64 nr_shrunk, shrunk_bytes;
 static struct buf *victim; /* of the shrinker, being freed */
+static atomic_t looks;	   /* for what it gave; see count() */
 
 /* By uid, bytes: of users with a limit of their own */
 static DEFINE_XARRAY_FLAGS(limits, XA_FLAGS_ACCOUNT);
@@ -133,19 +135,17 @@ static struct buf *take(struct hearth_dev_buf *a, bool unname)
 		return ERR_PTR(-EINVAL);
 	spin_lock(&lock);
 	b = find(a->name);
-	if (!b) {
-		b = ERR_PTR(-ENOENT);
-	} else if (a->id && a->id != b->is.id) {
-		b = ERR_PTR(-ESTALE);
-	} else if (unname) {
-		describe(a, b);
-		b->named = false;
-		module_put(THIS_MODULE); /* its device is open */
+	if (!b || (a->id && a->id != b->is.id)) {
+		b = ERR_PTR(b ? -ESTALE : -ENOENT);
 	} else {
 		describe(a, b);
 		b->used_ns = ktime_get_ns();
 		list_move_tail(&b->node, &bufs);
-		kref_get(&b->ref);
+		b->named = !unname;
+		if (unname)
+			module_put(THIS_MODULE); /* its device is open */
+		else
+			kref_get(&b->ref);
 	}
 	spin_unlock(&lock);
 	return b;
@@ -330,10 +330,9 @@ static const struct dma_buf_ops buf_ops = {
 /* ---- the shrinker ---- */
 
 /*
- * Only surplus huge pages go back to the system when they are freed; those of
- * the persistent pool stay in it. Freeing evicts an inode, for which locks are
- * taken that whoever needs memory may hold. So a worker does it, and reclaim
- * does not wait for it; but a last round before the OOM killer does, a little.
+ * Only surplus huge pages go back to the system when they are freed. A worker
+ * does it, as an inode is evicted, for which locks are taken that whoever needs
+ * memory may hold. A last round before the OOM killer waits for it, a little.
  */
 static struct workqueue_struct *wq;
 static DECLARE_WAIT_QUEUE_HEAD(done);
@@ -345,6 +344,7 @@ static void free_victim(struct work_struct *work)
 
 	kref_put(&victim->ref, buf_free);
 	trace_hearth_shrink(&was, (s64)(ktime_get_ns() - t0));
+	atomic_set(&looks, 64);
 	WRITE_ONCE(victim, NULL);
 	wake_up_all(&done);
 }
@@ -388,13 +388,22 @@ static unsigned long shrink(bool really)
 	return gain;
 }
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+#define reclaimed reclaimed_slab
+#endif
+
+/* What a victim gave is in a CPU's list, drained if reclaim got something. */
 static unsigned long count(struct shrinker *s, struct shrink_control *sc)
 {
+	if (current->reclaim_state && !current_is_kswapd() &&
+	    atomic_dec_if_positive(&looks) >= 0)
+		current->reclaim_state->reclaimed += SWAP_CLUSTER_MAX;
 	return shrink(false);
 }
 
 static unsigned long scan(struct shrinker *s, struct shrink_control *sc)
 {
+	/* at the last priority alone: all else was tried; never by kswapd */
 	bool last = sc->nr_to_scan > shrink(false) * 3 / 2;
 
 	return (last ? shrink(true) : 0) ?: SHRINK_STOP;
@@ -403,8 +412,9 @@ static unsigned long scan(struct shrinker *s, struct shrink_control *sc)
 static int last_round(struct notifier_block *nb, unsigned long unused,
 		      void *freed)
 {
-	*(unsigned long *)freed += shrink(true);
-	wait_event_timeout(done, !READ_ONCE(victim), HZ / 2);
+	shrink(true); /* unless reclaim did, and was faster than the worker */
+	wait_event_timeout(done, !READ_ONCE(victim), 2 * HZ);
+	*(unsigned long *)freed += atomic_read(&looks);
 	return NOTIFY_OK;
 }
 
@@ -597,22 +607,18 @@ static const struct row {
 
 static long hearth_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 {
-	unsigned int nr = _IOC_NR(cmd), usize = _IOC_SIZE(cmd), size;
+	unsigned int nr = array_index_nospec(_IOC_NR(cmd), ARRAY_SIZE(rows));
+	const struct row *row = &rows[nr]; /* the first one if there is none */
+	unsigned int size = _IOC_SIZE(row->cmd), usize = _IOC_SIZE(cmd);
 	void __user *up = (void __user *)arg;
-	const struct row *row;
 	struct call c = {};
-	long ret = 0;
+	long ret;
 
-	if (nr >= ARRAY_SIZE(rows))
-		return -ENOTTY;
-	row = &rows[array_index_nospec(nr, ARRAY_SIZE(rows))];
 	if ((cmd ^ row->cmd) & ~IOCSIZE_MASK)
 		return -ENOTTY;
-	size = _IOC_SIZE(row->cmd);
 	if (usize < size) /* of the first version, when there is another */
 		return -EINVAL;
-	if (cmd & IOC_IN)
-		ret = copy_struct_from_user(&c, size, up, usize);
+	ret = cmd & IOC_IN ? copy_struct_from_user(&c, size, up, usize) : 0;
 	if (ret)
 		return ret;
 	if (!capable(CAP_IPC_LOCK) && !capable(CAP_SYS_ADMIN))
@@ -635,11 +641,10 @@ static long hearth_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 		ret = c.buf.fd = get_unused_fd_flags(O_CLOEXEC);
 	if (ret >= 0 && (cmd & IOC_OUT) && copy_to_user(up, &c, size))
 		ret = -EFAULT;
-	if (ret >= 0) {
-		if (c.file)
-			fd_install(c.buf.fd, c.file);
+	if (ret >= 0 && c.file)
+		fd_install(c.buf.fd, c.file);
+	if (ret >= 0)
 		return 0;
-	}
 	/* Who could not be told of it shall not have got or made it. */
 	if (c.file && c.buf.fd >= 0)
 		put_unused_fd(c.buf.fd);
@@ -695,11 +700,7 @@ static int __init hearth_init(void)
 		goto err_wq;
 	shrinker->count_objects = count;
 	shrinker->scan_objects = scan;
-	/*
-	 * With these, more than 3/2 of what is counted is asked for at the last
-	 * priority alone: all else was tried. kswapd never gets that far.
-	 */
-	shrinker->seeks = 2 * DEFAULT_SEEKS;
+	shrinker->seeks = 2 * DEFAULT_SEEKS; /* see scan() */
 	shrinker->batch = LONG_MAX / 2;
 	ret = shrinker_start(shrinker);
 	if (!ret)

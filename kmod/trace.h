@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/*
- * trace.h - tracepoints: what happened to which buffer, whose, how long.
- */
+/* trace.h - tracepoints: what happened to which buffer, whose, how long. */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM hearth
 

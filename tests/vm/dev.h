@@ -205,7 +205,7 @@ static inline void dev_expect_empty(int d, const uint32_t *uid, unsigned int n,
 /* Write @text to a file of proc or sysfs; false if it is not there. */
 static inline bool put(const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
 	bool ok = fd >= 0 && write(fd, text, strlen(text)) > 0;
 
 	if (fd >= 0)

@@ -12,12 +12,20 @@ all() { awk 'NR > 1 { print $8 }' /sys/kernel/debug/hearth/buffers; }
 count_idle() { [ "$(idle | wc -l)" = "$1" ]; }
 killed() { dmesg | grep -iE 'out of memory|oom-kill|killed process'; }
 
+# told when somebody was killed: what was there, what went when, and why
+state() {
+	cat /sys/kernel/debug/hearth/buffers /sys/kernel/tracing/trace
+	dmesg | tail -n 120
+}
+
 # hog: until no buffer is left
 hog() {
 	while [ "$(all | wc -l)" != 0 ]; do
 		[ $mib -lt 1000 ] || die "the hog has $mib MiB, and $(all | wc -l) stay"
-		dd if=/dev/zero bs=1M count=8 >>/hog/file 2>/dev/null ||
-			die "the hog gets no more than $mib MiB"
+		dd if=/dev/zero bs=1M count=8 >>/hog/file 2>/tmp/dd || {
+			state
+			die "the hog gets no more than $mib MiB: $(cat /tmp/dd)"
+		}
 		mib=$((mib + 8))
 		usleep 20000
 	done
@@ -52,6 +60,7 @@ hog
 is "the one used longest ago goes first" \
 	test "$(taken)" = "$(printf '%s\n' "$two" "$one")"
 result hog "$mib MiB, and both models are gone"
+[ -z "$(killed)" ] || state
 is "nobody was killed" test -z "$(killed)"
 is "the daemon is there" kill -0 "$daemon"
 umount /hog
