@@ -18,7 +18,7 @@
 static uint64_t now(void *arg)
 {
 	(void)arg;
-	return loop_now();
+	return clock_ns();
 }
 
 /*

@@ -137,7 +137,7 @@ static void model_ready(struct em_model *md)
 	struct em *em = md->em;
 	struct proc_model_state st = { .id = md->load.id,
 				       .state = WIRE_MODEL_READY,
-				       .t_load_ns = loop_now() - md->t_start };
+				       .t_load_ns = clock_ns() - md->t_start };
 	struct backend_info info;
 	int err;
 
@@ -234,7 +234,7 @@ void em_model_load(struct em *em, const struct proc_load *l, const int fds[2])
 		md->fd[0] = fds[0];
 		md->fd[1] = fds[1];
 		md->has_fds = true;
-		md->t_start = loop_now();
+		md->t_start = clock_ns();
 		err = attach_begin(md);
 	}
 	if (!err)

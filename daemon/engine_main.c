@@ -117,7 +117,7 @@ static void spin_longer(struct em *em)
  */
 static bool spin(struct em *em)
 {
-	uint64_t end = loop_now() + em->spin_ns;
+	uint64_t end = clock_ns() + em->spin_ns;
 	uint32_t before = taken(em);
 	uint32_t turn = 0;
 
@@ -127,7 +127,7 @@ static bool spin(struct em *em)
 			spin_longer(em);
 			return true;
 		}
-		if (!(++turn & 15) && loop_now() >= end)
+		if (!(++turn & 15) && clock_ns() >= end)
 			break;
 		relax();
 	}
@@ -153,10 +153,10 @@ static void run(struct em *em)
 		if (em->spin_max_ns && em->top_session && spin(em))
 			continue;
 		if (engine_idle(em->engine)) {
-			start = loop_now();
+			start = clock_ns();
 			loop_run(em->loop, true);
 			/* too early to bed: it would have come */
-			if (loop_now() - start <= em->spin_max_ns)
+			if (clock_ns() - start <= em->spin_max_ns)
 				spin_longer(em);
 		}
 		engine_awake(em->engine);

@@ -315,17 +315,17 @@ static int pack_unit(struct loader *ld, const struct unit *u,
 
 	for (i = u->piece0; i < u->piece1; i++) {
 		p = &ld->lay.pieces[i];
-		t0 = loop_now();
+		t0 = clock_ns();
 		ret = get_pages(ld, p->dst, p->dst_bytes, why);
 		if (ret)
 			return ret;
-		t1 = loop_now();
+		t1 = clock_ns();
 		ret = ld->ops->pack(ld->im, p, data + (p->off - down(u->from)),
 				    ld->object.p, why);
 		if (ret)
 			return ret;
 		atomic_fetch_add(&ld->page_ns, t1 - t0);
-		atomic_fetch_add(&ld->pack_ns, loop_now() - t1);
+		atomic_fetch_add(&ld->pack_ns, clock_ns() - t1);
 	}
 	return 0;
 }
@@ -333,7 +333,7 @@ static int pack_unit(struct loader *ld, const struct unit *u,
 static int do_unit(struct loader *ld, struct unit *u, uint8_t *data,
 		   char why[160])
 {
-	uint64_t t0 = loop_now();
+	uint64_t t0 = clock_ns();
 	int ret = 0;
 
 	if (!ld->file[u->file].verity) {
@@ -341,7 +341,7 @@ static int do_unit(struct loader *ld, struct unit *u, uint8_t *data,
 		if (ret)
 			snprintf(why, WHY, "no memory for hashes");
 	}
-	atomic_fetch_add(&ld->hash_ns, loop_now() - t0);
+	atomic_fetch_add(&ld->hash_ns, clock_ns() - t0);
 	return ret ? ret : pack_unit(ld, u, data, why);
 }
 
@@ -373,7 +373,7 @@ static void read_failed(struct loader *ld, const struct unit *u, int err)
 
 static void tell(struct loader *ld)
 {
-	uint64_t now = loop_now();
+	uint64_t now = clock_ns();
 
 	if (!ld->way->tell || now - ld->told_ns < TELL_NS)
 		return;
@@ -395,9 +395,9 @@ static void work(struct loader *ld, bool main)
 			fail(ld, -ECANCELED, "given up");
 			break;
 		}
-		t0 = loop_now();
+		t0 = clock_ns();
 		ret = reader_next(ld->rd, &slot, &at);
-		atomic_fetch_add(&ld->wait_ns, loop_now() - t0);
+		atomic_fetch_add(&ld->wait_ns, clock_ns() - t0);
 		if (ret < 0)
 			read_failed(ld, &ld->units[at], ret);
 		if (ret <= 0)

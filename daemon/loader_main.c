@@ -86,14 +86,14 @@ static int load(struct job *j, const struct conf *conf, int image_fd,
 	object = get_object(j, why);
 	if (object < 0)
 		return object;
-	t0 = loop_now();
+	t0 = clock_ns();
 	ret = loader_fill(j->ld, object, &way, digest, why);
 	close(object);
 	loader_times(j->ld, &t);
 	log_debug("model %llu: %.3f s (%s), on %u threads: waiting %.3f s, "
 		  "hashing %.3f s, packing %.3f s, pages %.3f s",
 		  (unsigned long long)j->load.id,
-		  (double)(loop_now() - t0) * 1e-9, t.how, way.n_threads,
+		  (double)(clock_ns() - t0) * 1e-9, t.how, way.n_threads,
 		  (double)t.wait_ns * 1e-9, (double)t.hash_ns * 1e-9,
 		  (double)t.pack_ns * 1e-9, (double)t.page_ns * 1e-9);
 	return ret;

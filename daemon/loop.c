@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define RING_ENTRIES 256
@@ -36,14 +35,6 @@ struct loop {
 	int epoll; /* -1: io_uring */
 	struct io_uring ring;
 };
-
-uint64_t loop_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + t.tv_nsec;
-}
 
 /* ---------------------------------------------------------------- drivers */
 
@@ -367,7 +358,7 @@ int loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t ns)
 	loop_timer_clear(l, t);
 	if (l->n_timers == l->max)
 		return -ENOSPC;
-	t->at_ns = loop_now() + ns;
+	t->at_ns = clock_ns() + ns;
 	heap_put(l, l->n_timers, t);
 	heap_up(l, l->n_timers++);
 	return 0;
@@ -397,7 +388,7 @@ static int run_timers(struct loop *l)
 
 	if (!l->n_timers)
 		return 0;
-	now = loop_now();
+	now = clock_ns();
 	while (l->n_timers && l->heap[0]->at_ns <= now) {
 		t = l->heap[0];
 		loop_timer_clear(l, t);
@@ -415,7 +406,7 @@ static bool sleep_time(const struct loop *l, struct __kernel_timespec *ts)
 
 	if (!l->n_timers)
 		return false;
-	now = loop_now();
+	now = clock_ns();
 	ns = l->heap[0]->at_ns > now ? l->heap[0]->at_ns - now : 0;
 	ts->tv_sec = ns / 1000000000u;
 	ts->tv_nsec = ns % 1000000000u;

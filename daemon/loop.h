@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "clock.h"
+
 struct loop;
 
 /**
@@ -68,7 +70,5 @@ int loop_run(struct loop *l, bool wait);
 
 /* Cheap look without a system call: is something waiting? (epoll: asks) */
 bool loop_ready(struct loop *l);
-
-uint64_t loop_now(void); /* CLOCK_MONOTONIC in ns */
 
 #endif

@@ -54,7 +54,7 @@ int mon_attach(struct mon_model *md)
 		return err;
 	}
 	if (md->state == WIRE_MODEL_RESIDENT) {
-		md->t_start = loop_now();
+		md->t_start = clock_ns();
 		m->n_attaches++;
 	}
 	md->object = fd;
@@ -142,7 +142,7 @@ static void detach_due(struct loop_timer *t)
 {
 	struct mon *m = t->arg;
 	uint64_t patience = m->conf.detach_s * 1000000000u;
-	uint64_t now = loop_now();
+	uint64_t now = clock_ns();
 	struct mon_model *md;
 	size_t i;
 
@@ -161,7 +161,7 @@ static void detach_due(struct loop_timer *t)
 void mon_detach_arm(struct mon *m)
 {
 	uint64_t patience = m->conf.detach_s * 1000000000u;
-	uint64_t now = loop_now();
+	uint64_t now = clock_ns();
 	uint64_t first = ~0ull;
 	size_t i;
 
@@ -187,9 +187,9 @@ static void ready(struct mon_model *md, const struct proc_model_state *st)
 	md->state = WIRE_MODEL_READY;
 	md->attaching = false;
 	md->st = *st;
-	md->st.t_load_ns = loop_now() - md->t_start;
+	md->st.t_load_ns = clock_ns() - md->t_start;
 	md->n_crashes = 0;
-	md->t_used = loop_now();
+	md->t_used = clock_ns();
 	log_client("model %u: ready, %s %s, context %u, after %llu ms (%s)",
 		   md->id, st->arch, st->quant, st->n_ctx,
 		   (unsigned long long)(md->st.t_load_ns / 1000000),
@@ -245,7 +245,7 @@ void mon_model_state(struct mon *m, const struct proc_model_state *st)
 		if (md->state != WIRE_MODEL_UNLOADING)
 			break;
 		log_client("model %u: unloaded (%s)", md->id, md->meta.name);
-		md->t_used = loop_now();
+		md->t_used = clock_ns();
 		rest(md);
 		break;
 	default:
@@ -276,7 +276,7 @@ void mon_model_engine_down(struct mon *m, bool crashed)
 		} else if (md->state == WIRE_MODEL_READY) {
 			md->state = WIRE_MODEL_LOADING;
 			md->attaching = true;
-			md->t_start = loop_now();
+			md->t_start = clock_ns();
 		} else if (md->attaching && crashed &&
 			   ++md->n_crashes >= MAX_CRASHES) {
 			mon_evict(md, "it takes engines along");

@@ -308,7 +308,7 @@ static void restart(struct loop_timer *t)
 static void next_engine(struct mon *m, bool was_ready, bool crashed)
 {
 	struct mon_engine *e = &m->engine;
-	bool quick = loop_now() - e->t_start < QUICK_NS;
+	bool quick = clock_ns() - e->t_start < QUICK_NS;
 	uint32_t n;
 
 	if (was_ready)
@@ -381,7 +381,7 @@ int mon_engine_start(struct mon *m)
 	if (err)
 		return err;
 	e->n_starts++;
-	e->t_start = loop_now();
+	e->t_start = clock_ns();
 	mon_watch_start(m);
 	e->ctl = (struct loop_src){ .fd = e->child.ctl,
 				    .events = POLLIN | POLLOUT,

@@ -313,7 +313,7 @@ static int kid_start(struct mon_model *md, bool loader)
 
 int mon_load_start(struct mon_model *md)
 {
-	md->t_start = loop_now();
+	md->t_start = clock_ns();
 	md->image = memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (md->image < 0)
 		return -errno;
@@ -414,7 +414,7 @@ static void loader_done(struct mon_model *md)
 		use_other(md, other);
 		return;
 	}
-	md->meta.t_load_ns = loop_now() - md->t_start;
+	md->meta.t_load_ns = clock_ns() - md->t_start;
 	err = mon_pool_publish(md, why);
 	if (!err) {
 		md->m->n_loads++;

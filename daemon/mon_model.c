@@ -109,7 +109,7 @@ struct mon_model *mon_model_new(struct mon *m)
 	md->object = -1;
 	md->kid.child.pidfd = -1;
 	md->id = ++m->next_model;
-	md->t_used = loop_now();
+	md->t_used = clock_ns();
 	return md;
 }
 
@@ -170,7 +170,7 @@ static struct proc_model_stats *stats_of(const struct mon_model *md)
 static void describe(const struct mon_model *md, struct wire_model *w)
 {
 	struct proc_model_stats *ps = stats_of(md);
-	uint64_t now = loop_now();
+	uint64_t now = clock_ns();
 	uint64_t idle = 0;
 	uint32_t i;
 
@@ -213,7 +213,7 @@ static void answer_model(struct mon_client *cl, uint32_t seq,
 		md->n_open++;
 		grant(cl, md);
 	}
-	md->t_used = loop_now();
+	md->t_used = clock_ns();
 	describe(md, &w);
 	mon_reply(cl, WIRE_MODEL, seq, &w, sizeof(w), &md->image, 1);
 }
@@ -377,7 +377,7 @@ static void closed(struct mon_client *cl)
 			continue;
 		if (md->n_open)
 			md->n_open--;
-		md->t_used = loop_now();
+		md->t_used = clock_ns();
 	}
 	cl->opened = 0;
 	mon_detach_arm(m);

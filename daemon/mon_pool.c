@@ -30,7 +30,7 @@ static void take_found(void *arg, const struct pool_entry *e)
 	struct mon_model *md;
 	struct pool_meta meta;
 	char name[POOL_NAME];
-	uint64_t now = loop_now();
+	uint64_t now = clock_ns();
 	int err;
 	int fd;
 
@@ -142,7 +142,7 @@ void mon_evict(struct mon_model *md, const char *why)
 	log_client(
 		"model %u: evicted, %s (%llu MiB, unused for %llu s, %s)",
 		md->id, why, (unsigned long long)(md->meta.object_bytes >> 20),
-		(unsigned long long)((loop_now() - md->t_used) / 1000000000u),
+		(unsigned long long)((clock_ns() - md->t_used) / 1000000000u),
 		md->meta.name);
 	m->n_evicted++;
 	m->evicted_bytes += md->meta.object_bytes;

@@ -53,7 +53,7 @@ static void put_monitor(struct text *t, struct mon *m)
 	num(t, "engine_starts", m->engine.n_starts);
 	num(t, "engine_crashes", m->n_crashes);
 	num(t, "engine_hangs", m->n_hangs);
-	num(t, "uptime_s", (loop_now() - m->t_start) / 1000000000u);
+	num(t, "uptime_s", (clock_ns() - m->t_start) / 1000000000u);
 	num(t, "clients", m->n_clients);
 	num(t, "sessions", n_sessions);
 	num(t, "models", n_models);

@@ -48,7 +48,7 @@ void mon_watch_stop(struct mon *m)
 static bool stuck(struct mon *m, uint64_t limit)
 {
 	struct mon_engine *e = &m->engine;
-	uint64_t now = loop_now();
+	uint64_t now = clock_ns();
 
 	if (get(&e->stats->beat) != e->beat) {
 		e->beat = get(&e->stats->beat);
@@ -76,7 +76,7 @@ static void look(struct loop_timer *t)
 			return;
 		/* It got busy meanwhile, and may have seen that we watch. */
 		atomic_store(&e->stats->watched, 1);
-		e->t_beat = loop_now();
+		e->t_beat = clock_ns();
 	}
 	if (!stuck(m, limit))
 		loop_timer_set(m->loop, t, limit / TICKS);
@@ -100,7 +100,7 @@ static void watch(struct mon *m, void (*fn)(struct loop_timer *t),
 	e->watch.fn = fn;
 	e->watch.arg = m;
 	e->beat = get(&e->stats->beat);
-	e->t_beat = loop_now();
+	e->t_beat = clock_ns();
 	loop_timer_set(m->loop, &e->watch, first_ns);
 }
 
@@ -144,7 +144,7 @@ static bool from_outside(int sig)
 static bool blame_gpu(struct mon *m)
 {
 	struct mon_engine *e = &m->engine;
-	uint64_t now = loop_now();
+	uint64_t now = clock_ns();
 
 	if (!get(&e->stats->device) || strcmp(m->child_conf.backend, "auto"))
 		return false;

@@ -397,7 +397,7 @@ int mon_new(struct mon **out, const struct conf *conf,
 	m->engine.stats_fd = -1;
 	m->pressure.fd = -1;
 	m->engine.out_tail = &m->engine.out;
-	m->t_start = loop_now();
+	m->t_start = clock_ns();
 	for (i = 0; i < WIRE_MAX_MODELS; i++) {
 		m->models[i].m = m;
 		m->models[i].kid.child.pidfd = -1;

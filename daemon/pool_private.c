@@ -12,9 +12,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "pool_priv.h"
 
 #define MAX_OBJECTS (2 * WIRE_MAX_MODELS)
@@ -30,14 +30,6 @@ struct private
 {
 	struct object o[MAX_OBJECTS];
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static struct object *find(struct pool *p, const char *name)
 {
@@ -150,7 +142,7 @@ static int private_publish(struct pool *p, int fd, const char *name,
 			       strerrordesc_np(-own));
 	o->fd = own;
 	o->bytes = (uint64_t)st.st_size;
-	o->t_used = now_ns();
+	o->t_used = clock_ns();
 	snprintf(o->name, sizeof(o->name), "%s", name);
 	return 0;
 }
@@ -164,7 +156,7 @@ static int private_attach(struct pool *p, const char *name, int *fd)
 	*fd = pool_reopen(o->fd);
 	if (*fd < 0)
 		return *fd;
-	o->t_used = now_ns();
+	o->t_used = clock_ns();
 	return 0;
 }
 
@@ -181,7 +173,7 @@ static int private_list(struct pool *p,
 			continue;
 		memcpy(e.name, pv->o[i].name, sizeof(e.name));
 		e.bytes = pv->o[i].bytes;
-		e.idle_ns = now_ns() - pv->o[i].t_used;
+		e.idle_ns = clock_ns() - pv->o[i].t_used;
 		fn(arg, &e);
 	}
 	return 0;
@@ -206,7 +198,7 @@ static void private_touch(struct pool *p, const char *name)
 	struct object *o = find(p, name);
 
 	if (o && *name)
-		o->t_used = now_ns();
+		o->t_used = clock_ns();
 }
 
 static uint64_t private_free(struct pool *p)

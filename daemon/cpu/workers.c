@@ -20,8 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "../clock.h"
 
 #define LINE	   64
 #define N_SHIFT	   32
@@ -60,14 +61,6 @@ static void futex_wake(_Atomic uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void cpu_relax(void)
 {
 #if defined(__x86_64__)
@@ -94,7 +87,7 @@ static bool spin(_Atomic uint32_t *word, uint32_t value, uint64_t spin_ns,
 		--*quiet;
 		return false;
 	}
-	start = last = now_ns();
+	start = last = clock_ns();
 	do {
 		for (i = 0; i < 32; i++) {
 			if (atomic_load_explicit(word, memory_order_acquire) !=
@@ -102,7 +95,7 @@ static bool spin(_Atomic uint32_t *word, uint32_t value, uint64_t spin_ns,
 				return true;
 			cpu_relax();
 		}
-		now = now_ns();
+		now = clock_ns();
 		if (now - last > BUSY_NS) {
 			*quiet = QUIET_RUNS;
 			return false;

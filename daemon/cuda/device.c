@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
+#include "../clock.h"
 #include "../log.h"
 
 #define GIB ((double)(1 << 30))
@@ -441,23 +441,15 @@ void cu_event_free(struct cu_dev *d, struct cu_event **e)
 	*e = NULL;
 }
 
-uint64_t cu_now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 int cu_wait(struct cu_dev *d, struct cu_event *e, const char *doing)
 {
-	uint64_t end = cu_now_ns() + (uint64_t)d->conf.spin_us * 1000;
+	uint64_t end = clock_ns() + (uint64_t)d->conf.spin_us * 1000;
 	int result;
 
 	do {
 		result = d->drv.cuEventQuery(e);
 		if (result != CU_NOT_READY)
 			return cu_check(d, result, "cuEventQuery", "%s", doing);
-	} while (cu_now_ns() < end);
+	} while (clock_ns() < end);
 	return CU(d, cuEventSynchronize(e), "%s", doing);
 }

@@ -147,8 +147,6 @@ int cu_fail(struct cu_dev *d, int err, const char *fmt, ...)
 	} while (0)
 void cu_dropped(struct cu_dev *d, int result, const char *call);
 
-uint64_t cu_now_ns(void); /* CLOCK_MONOTONIC */
-
 /**
  * cu_wait() - wait for an event: first looking, then asleep
  * It looks for conf.spin_us. A device that hangs is waited for for ever: who

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../clock.h"
 #include "../log.h"
 #include "../rope.h"
 #include "cuda.h"
@@ -305,7 +306,7 @@ static int replay(struct backend_model *m, const struct cuda_key *key)
 			return rc;
 		m->n_captured++;
 	}
-	start = cu_now_ns();
+	start = clock_ns();
 	rc = CU(d, cuGraphLaunch(g->exec, d->compute), "a step of %u tokens",
 		key->n);
 	if (rc)
@@ -314,7 +315,7 @@ static int replay(struct backend_model *m, const struct cuda_key *key)
 	doze(g, start);
 	rc = settle(m, "a step");
 	if (!longer)
-		took(g, cu_now_ns() - start);
+		took(g, clock_ns() - start);
 	return rc;
 }
 

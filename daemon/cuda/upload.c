@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../clock.h"
 #include "../log.h"
 #include "../weights.h"
 #include "device.h"
@@ -80,7 +81,7 @@ static int pin(struct filler *f, uint64_t from, uint64_t bytes)
 static int cover(struct filler *f, uint64_t at, uint64_t end)
 {
 	struct cu_dev *d = f->u->d;
-	uint64_t from = at / PAGE * PAGE, start = cu_now_ns(), bytes;
+	uint64_t from = at / PAGE * PAGE, start = clock_ns(), bytes;
 	int rc;
 
 	if (at < f->covered || f->ends)
@@ -95,7 +96,7 @@ static int cover(struct filler *f, uint64_t at, uint64_t end)
 		f->flags = 0;
 		rc = pin(f, from, bytes);
 	}
-	f->ns += cu_now_ns() - start;
+	f->ns += clock_ns() - start;
 	f->ends = rc;
 	if (rc)
 		snprintf(f->why, sizeof(f->why), "%s", d->why);
