@@ -344,7 +344,7 @@ static void free_victim(struct work_struct *work)
 
 	kref_put(&victim->ref, buf_free);
 	trace_hearth_shrink(&was, (s64)(ktime_get_ns() - t0));
-	atomic_set(&looks, 64);
+	atomic_set(&looks, 64); /* some find a page and drain nothing */
 	WRITE_ONCE(victim, NULL);
 	wake_up_all(&done);
 }
